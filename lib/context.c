@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * Making and dropping what all parts of one open disk share.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "context.h"
+#include "resolve.h"
+#include "sparse.h"
+
+/* The table cache is asked for every grain, by all threads; the grain
+ * cache has few, large entries, which must fit into a shard.
+ */
+#define TABLE_SHARDS 16
+#define GRAIN_SHARDS 1
+
+/* Compressed grains in memory, while they are being inflated. */
+#define INFLATER_BUDGET (8 << 20)
+
+struct context *
+context_new (const struct vmdk_options *options)
+{
+  struct context *const ctx = calloc (1, sizeof *ctx);
+
+  if (ctx == NULL)
+    goto no_memory;
+  ctx->log = options->log;
+  ctx->options = options;
+  ctx->tables = cache_new (options->table_cache, TABLE_SHARDS,
+                           TABLE_PAGE_SIZE);
+  ctx->grains = cache_new (options->grain_cache, GRAIN_SHARDS, 0);
+  ctx->inflaters = inflater_pool_new (INFLATER_BUDGET);
+  if (ctx->tables && ctx->grains && ctx->inflaters)
+    return ctx;
+  context_free (ctx);
+no_memory:
+  errno = ENOMEM;
+  vmdk_error (&options->log, "%m");
+  return NULL;
+}
+
+void
+context_free (struct context *ctx)
+{
+  size_t i;
+
+  if (ctx == NULL)
+    return;
+  for (i = 0; i < ctx->nr_stores; i++)
+    store_unref (ctx->stores[i]);
+  free (ctx->stores);
+  for (i = 0; i < ctx->nr_roots; i++)
+    folder_close (ctx->roots[i]);
+  free (ctx->roots);
+  inflater_pool_free (ctx->inflaters);
+  cache_free (ctx->grains);
+  cache_free (ctx->tables);
+  free (ctx);
+}
+
+static int
+append (struct context *ctx, void ***list, size_t *n, void *item)
+{
+  void **const longer = realloc (*list, (*n + 1) * sizeof *longer);
+
+  if (longer == NULL) {
+    vmdk_error (&ctx->log, "realloc: %m");
+    return -1;
+  }
+  *list = longer;
+  longer[(*n)++] = item;
+  return 0;
+}
+
+struct store *
+context_add_file (struct context *ctx, int fd, const char *name)
+{
+  struct store *const s = store_file_new (&ctx->log, fd, name);
+  size_t i;
+
+  if (s == NULL)
+    return NULL;
+  for (i = 0; i < ctx->nr_stores; i++) {
+    const struct store_id a = store_file_id (ctx->stores[i]);
+    const struct store_id b = store_file_id (s);
+
+    if (a.dev == b.dev && a.ino == b.ino) {
+      store_unref (s);
+      return store_ref (ctx->stores[i]);
+    }
+  }
+  if (append (ctx, (void ***) &ctx->stores, &ctx->nr_stores, s) == -1) {
+    store_unref (s);
+    return NULL;
+  }
+  return store_ref (s);
+}
+
+int
+context_add_root (struct context *ctx, struct folder *root)
+{
+  if (append (ctx, (void ***) &ctx->roots, &ctx->nr_roots, root) == 0)
+    return 0;
+  folder_close (root);
+  return -1;
+}
+
+void
+vmdk_raise_file_limit (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit (RLIMIT_NOFILE, &limit);
+  }
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * What all parts of one open disk share: where messages go, the caches,
+ * and the files that are open.
+ */
+
+#ifndef VMDK_CONTEXT_H
+#define VMDK_CONTEXT_H
+
+#include <stddef.h>
+
+#include "cache.h"
+#include "inflate.h"
+#include "log.h"
+#include "store.h"
+
+struct folder;
+
+struct context {
+  struct vmdk_log log;
+  struct cache *tables;
+  struct cache *grains;
+  struct inflater_pool *inflaters;
+
+  /* Each file is opened once, however often it is named: a second open
+   * file description of our own would conflict with the first one's
+   * locks.
+   */
+  struct store **stores;
+  size_t nr_stores;
+
+  /* Folders in and below which descriptors may name files: that of the
+   * image, then the trusted ones.
+   */
+  struct folder **roots;
+  size_t nr_roots;
+
+  /* The caller's; valid only while the disk is being opened. */
+  const struct vmdk_options *options;
+};
+
+/* log.error and so on, and room for caches.  NULL: reported. */
+extern struct context *context_new (const struct vmdk_options *options);
+extern void context_free (struct context *ctx); /* NULL is allowed */
+
+/* The store of an open file, which may be open already under another
+ * name.  Takes fd over, also when it fails; the caller gets a reference.
+ */
+extern struct store *context_add_file (struct context *ctx, int fd,
+                                       const char *name);
+
+/* Takes root over, also when it fails. */
+extern int context_add_root (struct context *ctx, struct folder *root);
+
+#endif /* VMDK_CONTEXT_H */

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * libvmdkio: the guest's view of a VMware virtual disk (VMDK), whatever
+ * it is made of: one file or many, flat, sparse or compressed, with or
+ * without snapshots.  This is the only header that users of the library
+ * include; it knows nothing of NBD.
+ *
+ * Units: every size and offset is in bytes, every range is half-open.
+ * Errors: functions return -1 or NULL, set errno, and have by then said
+ * why through the log sink; nothing is said twice, nothing is printed,
+ * and nothing in a file can make the library exit or abort.
+ */
+
+#ifndef VMDKIO_H
+#define VMDKIO_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Limits.  They bound what an image can make us do; see docs/formats.md. */
+#define VMDK_MAX_DESCRIPTOR (1 << 20)       /* bytes of descriptor text */
+#define VMDK_MAX_EXTENTS 4096               /* extent lines in one link */
+#define VMDK_MAX_CHAIN 255                  /* links in one chain */
+#define VMDK_MAX_SIZE ((uint64_t) INT64_MAX) /* guest bytes */
+
+#define VMDK_DEFAULT_TABLE_CACHE (64 << 20) /* bytes */
+#define VMDK_DEFAULT_GRAIN_CACHE (32 << 20) /* bytes */
+
+/* What debug messages are about: bit numbers of vmdk_log.topics. */
+enum vmdk_topic {
+  VMDK_TOPIC_DESCRIPTOR, /* what was read from descriptors and headers */
+  VMDK_TOPIC_CHAIN,      /* how names became files */
+  VMDK_TOPIC_EXTENTS,    /* each range that a map reports */
+  VMDK_TOPIC_TABLES,     /* each grain table page that is loaded */
+  VMDK_TOPIC_STATS,      /* counters, when the disk is closed */
+};
+
+/* Where messages go.  The functions may be called by several threads at
+ * once.  A message has no newline; it names the file it is about.  %m in
+ * the format stands for the errno of the moment, as in syslog(3).  debug
+ * may be NULL; it is called only for topics that are set.
+ */
+struct vmdk_log {
+  void (*error) (void *opaque, const char *fmt, va_list args);
+  void (*warning) (void *opaque, const char *fmt, va_list args);
+  void (*debug) (void *opaque, const char *fmt, va_list args);
+  void *opaque;
+  unsigned topics; /* 1u << enum vmdk_topic */
+};
+
+/* What to do when a parent's content isn't what the child was made over. */
+enum vmdk_cid_check {
+  VMDK_CID_FAIL,
+  VMDK_CID_WARN,
+  VMDK_CID_OFF,
+};
+
+/* Says where an extent really lies: name is as in the descriptor. */
+struct vmdk_extent_path {
+  const char *name;
+  const char *path;
+};
+
+/* How to open a disk.  Everything is borrowed for the time of the call,
+ * but log is copied and its functions are used until vmdk_close.
+ */
+struct vmdk_options {
+  struct vmdk_log log;
+  const char *file;  /* descriptor or sparse extent */
+  int fd;            /* >= 0: already open; file is then only its name
+                        in messages and may be NULL.  It is duplicated. */
+  const char *parent; /* NULL, or the parent of the top link */
+  const char *const *trusted_dirs; /* NULL, or a NULL-terminated list */
+  const struct vmdk_extent_path *extents;
+  size_t nr_extents;
+  enum vmdk_cid_check cid_check;
+  bool allow_devices; /* descriptors may name block devices */
+  bool single_link;   /* this layer alone: no parent is opened */
+  bool recover;       /* rebuild the tables of a stream without footer */
+  uint64_t table_cache; /* most bytes of grain tables to keep */
+  uint64_t grain_cache; /* most bytes of inflated grains to keep */
+};
+
+/* Sets the defaults: messages are dropped, everything is confined. */
+extern void vmdk_options_init (struct vmdk_options *options)
+  __attribute__ ((__nonnull__ (1)));
+
+/* A disk, open read-only.  All functions but vmdk_close may be called by
+ * any number of threads at once.
+ */
+struct vmdk_disk;
+
+extern struct vmdk_disk *vmdk_open (const struct vmdk_options *options)
+  __attribute__ ((__nonnull__ (1)));
+extern void vmdk_close (struct vmdk_disk *disk); /* NULL is allowed */
+
+/* Guest bytes; a multiple of 512. */
+extern uint64_t vmdk_size (const struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
+
+/* The largest grain of the top link in bytes; 0 when it is all flat. */
+extern uint32_t vmdk_grain_size (const struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
+
+/* Reads count bytes at offset: all of them or -1.  The range must lie in
+ * the disk.  errno is EIO for damage, or what the system said.
+ */
+extern int vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count,
+                       uint64_t offset) __attribute__ ((__nonnull__ (1, 2)));
+
+/* Asks that a later read of the range finds what it needs in memory. */
+extern int vmdk_prefetch (struct vmdk_disk *disk, uint64_t count,
+                          uint64_t offset) __attribute__ ((__nonnull__ (1)));
+
+/* What a range of the guest's disk is. */
+enum vmdk_status {
+  VMDK_DATA,   /* stored in a file as it is */
+  VMDK_PACKED, /* stored in a file, compressed */
+  VMDK_ZERO,   /* reads as zero, because a layer says so */
+  VMDK_ABSENT, /* reads as zero, because no layer says anything */
+};
+
+struct vmdk_range {
+  uint64_t offset; /* in the guest's disk */
+  uint64_t length; /* > 0 */
+  enum vmdk_status status;
+  unsigned link;        /* which layer says so: 0 is the top */
+  const char *file;     /* the extent's file, valid until vmdk_close;
+                           NULL for what lies in none */
+  uint64_t file_offset; /* of the first byte (VMDK_DATA) or of the
+                           compressed grain (VMDK_PACKED), else 0 */
+};
+
+/* Called for one range after the other, ascending and without gaps.
+ * 0: go on; 1: stop, vmdk_map returns 0; -1: stop, vmdk_map returns -1.
+ */
+typedef int (*vmdk_range_fn) (void *opaque, const struct vmdk_range *range);
+
+/* Tells what [offset, offset+length) is, without reading guest data; the
+ * cost depends on what is allocated there, not on the length.  Holes of
+ * files are VMDK_ZERO.  Neighbours of the same status are one range; with
+ * detail, only when they also follow each other in the same file.
+ */
+extern int vmdk_map (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
+                     bool detail, vmdk_range_fn fn, void *opaque)
+  __attribute__ ((__nonnull__ (1, 5)));
+
+/* "seSparse, 40 GiB, chain of 3, CID 1234abcd".  The caller frees it. */
+extern char *vmdk_describe (const struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
+
+/* What a link of the chain is made of.  All pointers are valid until
+ * vmdk_close; those that the descriptor doesn't give are NULL.
+ */
+struct vmdk_link_info {
+  const char *file;        /* the file that holds the descriptor */
+  bool embedded;           /* ... inside a sparse extent */
+  bool has_descriptor;     /* false: a lone extent, all below is unset */
+  unsigned version;        /* of the descriptor */
+  const char *create_type;
+  const char *encoding;
+  const char *parent_hint;
+  const char *change_track; /* changeTrackPath */
+  uint32_t cid;
+  uint32_t parent_cid;     /* 0xffffffff: none */
+  const char *long_content_id;
+  uint64_t size;           /* guest bytes */
+  size_t nr_extents;
+  size_t nr_ddb;
+};
+
+struct vmdk_extent_info {
+  const char *file;     /* as opened; NULL: none (ZERO, NOACCESS) */
+  const char *name;     /* as in the descriptor; may be NULL */
+  const char *access;   /* "RW", "RDONLY", "NOACCESS" */
+  const char *type;     /* the descriptor's: "SPARSE", ... */
+  const char *format;   /* what it is: "flat", "zero", "no access",
+                           "hosted sparse", "stream", "COWD", "seSparse" */
+  uint64_t start;       /* in the guest's view of the link */
+  uint64_t size;        /* guest bytes */
+  uint64_t file_size;
+  uint64_t file_offset; /* of the data of a flat extent */
+  uint64_t grain_size;  /* 0: not sparse */
+  uint32_t version;     /* of the header; 0: not sparse */
+  uint32_t flags;       /* of the header, hosted sparse and COWD */
+  bool compressed;
+  bool zeroed_grains;   /* header says that grains may be marked zero */
+  bool redundant;       /* tables are kept twice */
+  bool unclean;         /* whoever wrote it last didn't close it */
+  bool recovered;       /* the tables were rebuilt by scanning */
+};
+
+extern size_t vmdk_nr_links (const struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
+/* 0 <= link < vmdk_nr_links, 0 <= i < nr_extents or nr_ddb. */
+extern void vmdk_get_link (const struct vmdk_disk *disk, size_t link,
+                           struct vmdk_link_info *info)
+  __attribute__ ((__nonnull__ (1, 3)));
+extern void vmdk_get_extent (const struct vmdk_disk *disk, size_t link,
+                             size_t i, struct vmdk_extent_info *info)
+  __attribute__ ((__nonnull__ (1, 4)));
+extern void vmdk_get_ddb (const struct vmdk_disk *disk, size_t link, size_t i,
+                          const char **key, const char **value)
+  __attribute__ ((__nonnull__ (1, 4, 5)));
+
+/* Checking: everything that docs/formats.md lists, without a change to any
+ * file.  Open the disk with VMDK_CID_OFF, so that a broken chain is found
+ * by the check and doesn't prevent it.
+ */
+enum vmdk_severity {
+  VMDK_ERROR,   /* data are wrong, lost, or would be by writing */
+  VMDK_WARNING, /* some reader gets it wrong, or its writer crashed */
+  VMDK_LEAK,    /* space in a file that nothing uses */
+  VMDK_NOTE,    /* odd, and harmless */
+};
+
+struct vmdk_defect {
+  const char *code;  /* stable, for programs: "gte-past-end" */
+  enum vmdk_severity severity;
+  const char *file;
+  const char *text;  /* one line that says what was found and expected,
+                        without the file's name */
+};
+
+/* The defect and its strings are valid only during the call. */
+typedef void (*vmdk_defect_fn) (void *opaque,
+                                const struct vmdk_defect *defect);
+
+struct vmdk_check_result {
+  uint64_t errors, warnings, notes; /* defects of that severity */
+  uint64_t leaked;                  /* bytes */
+  uint64_t grains;                  /* that the disk's extents cover */
+  uint64_t allocated;               /* of these */
+};
+
+/* Checks all links of the chain that are open.  0: it was completed,
+ * whatever it found; -1: it couldn't be, which was reported as an error.
+ * At most a few defects of one code and file are passed to fn, but all
+ * are counted.
+ */
+extern int vmdk_check (struct vmdk_disk *disk, vmdk_defect_fn fn,
+                       void *opaque, struct vmdk_check_result *result)
+  __attribute__ ((__nonnull__ (1, 2, 4)));
+
+/* For programs, at their start: a disk may be split into more files than
+ * the usual soft limit of open files allows, so raises that to the hard
+ * one.  The library itself changes no limits.
+ */
+extern void vmdk_raise_file_limit (void);
+
+/* "libdeflate 1.14": the library that inflates. */
+extern const char *vmdk_inflate_library (void);
+
+#endif /* VMDKIO_H */
