@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * Hosted sparse extents: header, redundant directory, entries.  A stream
+ * is one of these with compressed grains, and mostly with its directory
+ * behind them; stream.c knows the rest.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kdmv.h"
+
+/* A header that is being decoded, for messages. */
+struct source {
+  const struct vmdk_log *log;
+  const char *name;
+  const char *what;
+};
+
+static int __attribute__ ((__format__ (__printf__, 2, 3)))
+bad_header (const struct source *src, const char *fmt, ...)
+{
+  char text[200];
+  va_list args;
+
+  va_start (args, fmt);
+  vsnprintf (text, sizeof text, fmt, args);
+  va_end (args);
+  vmdk_error (src->log, "%s: hosted sparse %s: %s", src->name, src->what,
+              text);
+  errno = EINVAL;
+  return -1;
+}
+
+static int
+get_bytes (const struct source *src, const char *field, le64 sectors,
+           uint64_t *bytes)
+{
+  if (sectors_to_bytes (le64_get (sectors), bytes))
+    return 0;
+  return bad_header (src, "%s is 0x%" PRIx64 " sectors, which is too large",
+                     field, le64_get (sectors));
+}
+
+static int
+check_kind (const struct source *src, const struct kdmv_header_disk *d)
+{
+  static const uint8_t newlines[4] = { '\n', ' ', '\r', '\n' };
+  const uint32_t flags = le32_get (d->flags);
+  const uint16_t compression = le16_get (d->compression);
+
+  if (le32_get (d->magic) != KDMV_MAGIC)
+    return bad_header (src, "magic is 0x%" PRIx32 ", expected 0x%" PRIx32,
+                       le32_get (d->magic), KDMV_MAGIC);
+  if (le32_get (d->version) < 1 || le32_get (d->version) > 3)
+    return bad_header (src, "version is %" PRIu32 ", expected 1, 2 or 3",
+                       le32_get (d->version));
+  if (flags & KDMV_FLAGS_INCOMPATIBLE)
+    return bad_header (src, "flags 0x%" PRIx32 " have unknown bits 0x%" PRIx32
+                       "; is the disk encrypted?", flags,
+                       flags & KDMV_FLAGS_INCOMPATIBLE);
+  if ((flags & KDMV_FLAG_NEWLINES) && memcmp (d->newlines, newlines, 4) != 0)
+    return bad_header (src, "the newline bytes are %02x %02x %02x %02x, "
+                       "expected 0a 20 0d 0a: the file was damaged by a "
+                       "transfer as text", d->newlines[0], d->newlines[1],
+                       d->newlines[2], d->newlines[3]);
+  if ((flags & KDMV_FLAG_MARKERS) && !(flags & KDMV_FLAG_COMPRESSED))
+    return bad_header (src, "flags 0x%" PRIx32 " say that there are markers, "
+                       "but not that grains are compressed", flags);
+  if (compression !=
+      (flags & KDMV_FLAG_COMPRESSED ? KDMV_COMPRESS_DEFLATE
+       : KDMV_COMPRESS_NONE))
+    return bad_header (src, "compressAlgorithm is %d, which doesn't fit the "
+                       "flags 0x%" PRIx32, compression, flags);
+  return 0;
+}
+
+static int
+check_geometry (const struct source *src, const struct kdmv_header_disk *d)
+{
+  const uint64_t grain = le64_get (d->grain_size);
+  const uint32_t gtes = le32_get (d->gtes_per_gt);
+
+  if (!is_power_of_2 (grain) || grain > KDMV_MAX_GRAIN_SECTORS)
+    return bad_header (src, "grainSize is %" PRIu64 " sectors, expected a "
+                       "power of 2 from 1 to %d", grain,
+                       KDMV_MAX_GRAIN_SECTORS);
+  if (!is_power_of_2 (gtes) || gtes < KDMV_MIN_GTES_PER_GT ||
+      gtes > KDMV_MAX_GTES_PER_GT)
+    return bad_header (src, "numGTEsPerGT is %" PRIu32 ", expected a power "
+                       "of 2 from %d to %d", gtes, KDMV_MIN_GTES_PER_GT,
+                       KDMV_MAX_GTES_PER_GT);
+  if (le64_get (d->capacity) > VMDK_MAX_SIZE / SECTOR_SIZE)
+    return bad_header (src, "capacity is %" PRIu64 " sectors, expected at "
+                       "most %" PRIu64, le64_get (d->capacity),
+                       VMDK_MAX_SIZE / SECTOR_SIZE);
+  return 0;
+}
+
+static int
+decode_places (const struct source *src, const struct kdmv_header_disk *d,
+               struct kdmv_header *h)
+{
+  if (get_bytes (src, "overHead", d->overhead, &h->overhead) == -1)
+    return -1;
+  if (le64_get (d->descriptor_offset) != 0 &&
+      (get_bytes (src, "descriptorOffset", d->descriptor_offset,
+                  &h->descriptor_offset) == -1 ||
+       get_bytes (src, "descriptorSize", d->descriptor_size,
+                  &h->descriptor_size) == -1))
+    return -1;
+  if ((h->flags & KDMV_FLAG_REDUNDANT) &&
+      get_bytes (src, "rgdOffset", d->rgd_offset, &h->rgd_offset) == -1)
+    return -1;
+  h->gd_offset = KDMV_GD_AT_END;
+  if (le64_get (d->gd_offset) == KDMV_GD_AT_END)
+    return 0;
+  return get_bytes (src, "gdOffset", d->gd_offset, &h->gd_offset);
+}
+
+int
+kdmv_decode_header (const struct vmdk_log *log, const char *name,
+                    const char *what, const struct kdmv_header_disk *disk,
+                    struct kdmv_header *h)
+{
+  const struct source src = { .log = log, .name = name, .what = what };
+
+  if (check_kind (&src, disk) == -1 || check_geometry (&src, disk) == -1)
+    return -1;
+  *h = (struct kdmv_header) {
+    .version = le32_get (disk->version),
+    .flags = le32_get (disk->flags),
+    .capacity = le64_get (disk->capacity) * SECTOR_SIZE,
+    .grain_size = (uint32_t) (le64_get (disk->grain_size) * SECTOR_SIZE),
+    .gtes_per_gt = le32_get (disk->gtes_per_gt),
+    .unclean = disk->unclean != 0,
+  };
+  return decode_places (&src, disk, h);
+}
+
+int
+kdmv_read_header (const struct vmdk_log *log, struct store *store,
+                  struct kdmv_header *h)
+{
+  struct kdmv_header_disk disk;
+
+  if (store->size < sizeof disk) {
+    vmdk_error (log, "%s: truncated: the file has %" PRIu64 " bytes, but a "
+                "hosted sparse header alone needs %zu", store->name,
+                store->size, sizeof disk);
+    errno = EINVAL;
+    return -1;
+  }
+  if (store_pread (store, &disk, sizeof disk, 0) == -1)
+    return -1;
+  return kdmv_decode_header (log, store->name, "header", &disk, h);
+}
+
+/* Entries. */
+
+static enum entry_kind
+decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
+{
+  const uint32_t v = le32_at (entry);
+  const struct kdmv *const k = (const struct kdmv *) sp;
+
+  if (v == 0)
+    return ENTRY_ABSENT;
+  *position = v * SECTOR_SIZE;
+  if (*position < k->descriptor_end ||
+      *position + sparse_gt_bytes (sp) > sp->tables->size)
+    return ENTRY_BAD;
+  return ENTRY_PLACE;
+}
+
+static const char *
+bad_gde (const struct sparse *sp, uint64_t value)
+{
+  return value * SECTOR_SIZE + sparse_gt_bytes (sp) > sp->tables->size ?
+    "points past the end of the file" :
+    "points into the header or the descriptor";
+}
+
+/* 1 means zero also when the header doesn't say that it may: sector 1
+ * can never hold a grain.
+ */
+static enum entry_kind
+decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
+{
+  const uint32_t v = le32_at (entry);
+
+  *position = v * SECTOR_SIZE;
+  if (v == 0)
+    return ENTRY_ABSENT;
+  if (v == KDMV_GTE_ZEROED)
+    return ENTRY_ZERO;
+  if (*position < sp->data_start || *position >= sp->data_end)
+    return ENTRY_BAD;
+  return ENTRY_PLACE;
+}
+
+static const char *
+bad_gte (const struct sparse *sp, uint64_t value)
+{
+  return value * SECTOR_SIZE >= sp->data_end ?
+    "points past the end of the file; was it truncated?" :
+    "points into the metadata in front of the grains";
+}
+
+const struct sparse_format kdmv_format = {
+  .entry_size = 4,
+  .decode_gde = decode_gde,
+  .decode_gte = decode_gte,
+  .bad_gde = bad_gde,
+  .bad_gte = bad_gte,
+};
+
+/* Opening. */
+
+/* A directory must lie in the file, behind header and descriptor. */
+static bool
+directory_fits (const struct kdmv *k, uint64_t offset)
+{
+  const uint64_t size = k->sp.e.store->size;
+
+  return offset >= k->descriptor_end && offset <= size &&
+    sparse_gd_bytes (&k->sp) <= size - offset;
+}
+
+static int
+report_directory (const struct kdmv *k, const char *field, uint64_t offset)
+{
+  const struct sparse *const sp = &k->sp;
+
+  vmdk_error (&sp->e.ctx->log,
+              "%s: the grain directory for a capacity of %" PRIu64
+              " sectors needs %" PRIu64 " bytes, which don't fit between "
+              "the descriptor and the end of the file (%" PRIu64 " bytes) at "
+              "%s %" PRIu64 "; was the file truncated?",
+              sp->e.store->name, sp->capacity / SECTOR_SIZE,
+              sparse_gd_bytes (sp), sp->e.store->size, field,
+              offset / SECTOR_SIZE);
+  errno = EINVAL;
+  return -1;
+}
+
+/* Chooses between the two directories. */
+static int
+place_directories (struct kdmv *k)
+{
+  struct sparse *const sp = &k->sp;
+  const uint64_t rgd = k->h.rgd_offset;
+  const bool gd_ok = directory_fits (k, k->h.gd_offset);
+  const bool rgd_ok = rgd != 0 && directory_fits (k, rgd);
+
+  if (!gd_ok && !rgd_ok)
+    return report_directory (k, "gdOffset", k->h.gd_offset);
+  sp->gd[0] = gd_ok ? k->h.gd_offset : rgd;
+  sp->gd[1] = gd_ok && rgd_ok && rgd != k->h.gd_offset ? rgd : 0;
+  if (!gd_ok || (rgd != 0 && !rgd_ok))
+    vmdk_warning (&sp->e.ctx->log,
+                  "%s: the %sgrain directory at %s %" PRIu64 " can't be "
+                  "right; only the other copy is used; run vmdk-img check",
+                  sp->e.store->name, gd_ok ? "redundant " : "",
+                  gd_ok ? "rgdOffset" : "gdOffset",
+                  (gd_ok ? rgd : k->h.gd_offset) / SECTOR_SIZE);
+  return 0;
+}
+
+static int
+report_no_footer (const struct kdmv *k)
+{
+  vmdk_error (&k->sp.e.ctx->log,
+              "%s: truncated: its header says that the grain directory is "
+              "at the end, but there is no footer in the last sectors "
+              "before byte %" PRIu64 "; get the whole file, or read what "
+              "is there with recover=true",
+              k->sp.e.store->name, k->sp.e.store->size);
+  errno = EINVAL;
+  return -1;
+}
+
+static void
+apply_header (struct kdmv *k)
+{
+  struct sparse *const sp = &k->sp;
+
+  if (k->h.capacity == 0 && sp->e.line)
+    k->h.capacity = div_round_up (sp->e.line->size, k->h.grain_size) *
+      k->h.grain_size;
+  sp->packed = (k->h.flags & KDMV_FLAG_COMPRESSED) != 0;
+  sp->e.format = sp->packed ? "stream" : "hosted sparse";
+  sp->e.grain_size = k->h.grain_size;
+  sp->capacity = k->h.capacity;
+  sp->gtes_per_gt = k->h.gtes_per_gt;
+  sparse_set_geometry (sp);
+}
+
+static int
+report_overhead (const struct kdmv *k)
+{
+  vmdk_error (&k->sp.e.ctx->log,
+              "%s: truncated: the header's overHead is %" PRIu64 " sectors, "
+              "but the file has only %" PRIu64 " bytes",
+              k->sp.e.store->name, k->h.overhead / SECTOR_SIZE,
+              k->sp.e.store->size);
+  errno = EINVAL;
+  return -1;
+}
+
+/* No grain can begin before. */
+static int
+find_data_start (struct kdmv *k)
+{
+  const struct kdmv_header *const h = &k->h;
+  uint64_t end = SECTOR_SIZE;
+
+  if (h->descriptor_offset != 0 &&
+      __builtin_add_overflow (h->descriptor_offset, h->descriptor_size, &end))
+    end = UINT64_MAX;
+  if (end > k->sp.e.store->size && end > SECTOR_SIZE) {
+    vmdk_error (&k->sp.e.ctx->log,
+                "%s: truncated: the embedded descriptor at sector %" PRIu64
+                " has %" PRIu64 " sectors, but the file has only %" PRIu64
+                " bytes", k->sp.e.store->name,
+                h->descriptor_offset / SECTOR_SIZE,
+                h->descriptor_size / SECTOR_SIZE, k->sp.e.store->size);
+    errno = EINVAL;
+    return -1;
+  }
+  if (h->overhead > k->sp.e.store->size)
+    return report_overhead (k);
+  k->descriptor_end = end > SECTOR_SIZE ? end : SECTOR_SIZE;
+  k->sp.data_start =
+    h->overhead > k->descriptor_end ? h->overhead : k->descriptor_end;
+  return 0;
+}
+
+/* Puts the tables where the engine finds them. */
+static int
+find_tables (struct kdmv *k)
+{
+  const bool recover = k->sp.e.ctx->options->recover;
+
+  if (k->h.gd_offset == KDMV_GD_AT_END) {
+    const int r = stream_find_footer (k);
+
+    if (r == -1)
+      return -1;
+    if (r == 0)
+      return recover && (k->h.flags & KDMV_FLAG_MARKERS) ?
+        stream_recover (k) : report_no_footer (k);
+    apply_header (k);
+  }
+  if (k->h.capacity == 0) {
+    vmdk_error (&k->sp.e.ctx->log, "%s: neither header nor descriptor say "
+                "how large the disk is (capacity 0)", k->sp.e.store->name);
+    errno = EINVAL;
+    return -1;
+  }
+  return place_directories (k);
+}
+
+static int
+kdmv_init (struct kdmv *k)
+{
+  struct sparse *const sp = &k->sp;
+
+  if (kdmv_read_header (&sp->e.ctx->log, sp->e.store, &k->h) == -1)
+    return -1;
+  apply_header (k);
+  if (find_data_start (k) == -1 || find_tables (k) == -1 ||
+      extent_set_size (&sp->e, sp->capacity) == -1)
+    return -1;
+  vmdk_debug (&sp->e.ctx->log, VMDK_TOPIC_DESCRIPTOR,
+              "%s: %s, version %u, flags 0x%" PRIx32 ", %" PRIu64
+              " bytes, grains of %" PRIu32 ", directory at %" PRIu64
+              ", redundant one at %" PRIu64 ", data from %" PRIu64,
+              sp->e.store->name, sp->e.format, k->h.version, k->h.flags,
+              sp->capacity, sp->e.grain_size, sp->gd[0], sp->gd[1],
+              sp->data_start);
+  return 0;
+}
+
+static void
+kdmv_info (const struct extent *e, struct vmdk_extent_info *info)
+{
+  const struct kdmv *const k = (const struct kdmv *) e;
+
+  info->version = k->h.version;
+  info->flags = k->h.flags;
+  info->compressed = k->sp.packed;
+  info->zeroed_grains = (k->h.flags & KDMV_FLAG_ZEROED) != 0;
+  info->redundant = k->h.rgd_offset != 0;
+  info->unclean = k->h.unclean;
+  info->recovered = k->recovered;
+}
+
+static void
+kdmv_close (struct extent *e)
+{
+  sparse_release ((struct sparse *) e);
+  free (e);
+}
+
+static const struct extent_ops kdmv_ops = {
+  .map = sparse_map,
+  .unpack = stream_unpack,
+  .check = kdmv_check,
+  .info = kdmv_info,
+  .close = kdmv_close,
+};
+
+struct extent *
+kdmv_open (struct context *ctx, struct store *store,
+           const struct extent_line *line)
+{
+  struct kdmv *const k = calloc (1, sizeof *k);
+
+  if (k == NULL) {
+    vmdk_error (&ctx->log, "calloc: %m");
+    store_unref (store);
+    return NULL;
+  }
+  k->sp.e.ops = &kdmv_ops;
+  k->sp.e.ctx = ctx;
+  k->sp.e.store = store;
+  k->sp.e.line = line;
+  k->sp.format = &kdmv_format;
+  k->sp.tables = store_ref (store);
+  if (kdmv_init (k) == -1) {
+    extent_close (&k->sp.e);
+    return NULL;
+  }
+  return &k->sp.e;
+}

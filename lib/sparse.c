@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * The two-level engine: from a guest offset to a run, by the entries of a
+ * page of a grain table.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "le.h"
+#include "sparse.h"
+#include "tables.h"
+
+uint64_t
+sparse_gd_bytes (const struct sparse *sp)
+{
+  return sp->nr_gts * sp->format->entry_size;
+}
+
+uint64_t
+sparse_gt_bytes (const struct sparse *sp)
+{
+  return sp->gtes_per_gt * sp->format->entry_size;
+}
+
+void
+sparse_set_geometry (struct sparse *sp)
+{
+  sp->nr_grains = div_round_up (sp->capacity, sp->e.grain_size);
+  sp->nr_gts = div_round_up (sp->nr_grains, sp->gtes_per_gt);
+  sp->data_end = sp->e.store->size;
+}
+
+void
+sparse_release (struct sparse *sp)
+{
+  store_unref (sp->tables);
+  sp->tables = NULL;
+}
+
+/* A range of the extent that is to be mapped. */
+struct want {
+  uint64_t grain;    /* the first one */
+  uint64_t in_grain; /* bytes */
+  uint64_t length;   /* bytes from there */
+};
+
+static uint64_t
+grains_wanted (const struct sparse *sp, const struct want *w)
+{
+  return div_round_up (w->in_grain + w->length, sp->e.grain_size);
+}
+
+/* Sets a run that ends with the grain before end, or with the wish. */
+static void
+set_run (const struct sparse *sp, const struct want *w, enum run_kind kind,
+         uint64_t end, struct run *run)
+{
+  uint64_t grains = end - w->grain;
+
+  if (grains > grains_wanted (sp, w))
+    grains = grains_wanted (sp, w);
+  run->kind = kind;
+  run->length = grains * sp->e.grain_size - w->in_grain;
+  if (run->length > w->length)
+    run->length = w->length;
+}
+
+static int
+report_gte (const struct sparse *sp, uint64_t grain, const void *entry)
+{
+  const uint64_t value = tables_value (sp, entry);
+
+  vmdk_error (&sp->e.ctx->log,
+              "%s: entry %" PRIu64 " of grain table %" PRIu64 " (grain %"
+              PRIu64 "), 0x%" PRIx64 ", %s", sp->e.store->name,
+              grain % sp->gtes_per_gt, grain / sp->gtes_per_gt, grain, value,
+              sp->format->bad_gte (sp, value));
+  errno = EIO;
+  return -1;
+}
+
+/* Grains don't overlap, so only one of a sound file can reach past its
+ * end.  Writers leave out the end of the last grain.
+ */
+static void
+warn_short (struct sparse *sp, uint64_t grain, uint64_t position)
+{
+  uint64_t valid = sp->e.size - grain * sp->e.grain_size;
+
+  if (valid > sp->e.grain_size)
+    valid = sp->e.grain_size;
+  if (position + valid > sp->data_end &&
+      !atomic_exchange (&sp->warned_short, true))
+    vmdk_warning (&sp->e.ctx->log,
+                  "%s: grain %" PRIu64 " at offset %" PRIu64 " reaches past "
+                  "the end of the file at %" PRIu64 "; what is missing "
+                  "reads as zero; was the file truncated?",
+                  sp->e.store->name, grain, position, sp->data_end);
+}
+
+/* How many entries from i on, before n, continue what entry i says. */
+static uint64_t
+count_alike (const struct sparse *sp, const void *page, uint64_t i,
+             uint64_t n, enum entry_kind kind, uint64_t position)
+{
+  const uint64_t begin = i;
+
+  if (kind == ENTRY_ABSENT)
+    return tables_skip_zeroes (sp, page, i, n) - begin;
+  for (i++; i < n; i++) {
+    uint64_t next;
+
+    if (sp->format->decode_gte (sp, tables_entry (sp, page, i), &next) != kind)
+      break;
+    position += sp->e.grain_size;
+    if (kind == ENTRY_PLACE && next != position)
+      break;
+  }
+  return i - begin;
+}
+
+/* The next grain of a stream usually follows in the file: the distance
+ * tells how long the compressed one is without reading its marker.
+ */
+static uint32_t
+packed_hint (const struct sparse *sp, const void *page, uint64_t i,
+             uint64_t position)
+{
+  uint64_t next;
+
+  if (i + 1 < tables_per_page (sp) &&
+      sp->format->decode_gte (sp, tables_entry (sp, page, i + 1), &next) ==
+      ENTRY_PLACE && next > position && next - position <= UINT32_MAX)
+    return (uint32_t) (next - position);
+  return 0;
+}
+
+static void
+set_place (struct sparse *sp, const struct want *w, const void *page,
+           uint64_t i, uint64_t position, struct run *run)
+{
+  run->extent = &sp->e;
+  run->store = sp->e.store;
+  if (sp->packed) {
+    run->kind = RUN_PACKED;
+    run->file_offset = position;
+    run->grain = w->grain;
+    run->in_grain = (uint32_t) w->in_grain;
+    run->packed_hint = packed_hint (sp, page, i, position);
+  }
+  else {
+    const uint64_t last =
+      (w->in_grain + run->length - 1) / sp->e.grain_size;
+
+    run->kind = RUN_DATA;
+    run->file_offset = position + w->in_grain;
+    position += last * sp->e.grain_size;
+    if (__builtin_expect (position + sp->e.grain_size > sp->data_end, 0))
+      warn_short (sp, w->grain + last, position);
+  }
+}
+
+/* Decodes the wanted entries of a page. */
+static int
+map_page (struct sparse *sp, const struct want *w, const void *page,
+          struct run *run)
+{
+  const uint64_t per_page = tables_per_page (sp);
+  const uint64_t i = w->grain % per_page;
+  const uint64_t wanted = grains_wanted (sp, w);
+  const uint64_t n = wanted < per_page - i ? i + wanted : per_page;
+  const void *const entry = tables_entry (sp, page, i);
+  uint64_t position = 0, alike;
+  const enum entry_kind kind = sp->format->decode_gte (sp, entry, &position);
+
+  if (kind == ENTRY_BAD)
+    return report_gte (sp, w->grain, entry);
+  if (kind == ENTRY_PLACE && sp->packed)
+    alike = 1;
+  else
+    alike = count_alike (sp, page, i, n, kind, position);
+  set_run (sp, w, kind == ENTRY_ZERO ? RUN_ZERO : RUN_ABSENT,
+           w->grain + alike, run);
+  if (kind == ENTRY_PLACE)
+    set_place (sp, w, page, i, position, run);
+  return 0;
+}
+
+int
+sparse_map (struct extent *e, uint64_t offset, uint64_t length,
+            struct window *window, struct run *run)
+{
+  struct sparse *const sp = (struct sparse *) e;
+  const struct want w = {
+    .grain = offset / e->grain_size,
+    .in_grain = offset % e->grain_size,
+    .length = length,
+  };
+  struct table_page page;
+  uint64_t end;
+  int r;
+
+  *run = (struct run) { 0 };
+  if (tables_find (sp, w.grain, w.grain + grains_wanted (sp, &w) - 1, window,
+                   &page, &end) == -1)
+    return -1;
+  if (page.data == NULL) {
+    set_run (sp, &w, RUN_ABSENT, end, run);
+    return 0;
+  }
+  r = map_page (sp, &w, page.data, run);
+  tables_put (sp, &page);
+  return r;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * The two-level engine: what hosted sparse, COWD, seSparse and streams
+ * have in common.  A guest offset names a grain; a directory entry (GDE)
+ * names the grain's table, and an entry of that (GTE) its place.
+ *
+ *     guest offset ── / grain_size ──▶ grain ── / gtes_per_gt ──▶ table
+ *
+ *     GD ┌───┬───┬───┐      GT ┌───┬───┬───┐      grain ┌──────────┐
+ *        │   │ ●─┼───┼──────▶  │   │   │ ●─┼─────────▶  │          │
+ *        └───┴───┴───┘         └───┴───┴───┘            └──────────┘
+ *
+ * A format supplies the geometry and a codec for the entries.
+ */
+
+#ifndef VMDK_SPARSE_H
+#define VMDK_SPARSE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "extent.h"
+#include "le.h"
+
+/* Tables are read and cached in pages of this many bytes or one table,
+ * whichever is less.
+ */
+#define TABLE_PAGE_SIZE 2048
+
+enum entry_kind {
+  ENTRY_ABSENT, /* GDE: no table; GTE: unallocated */
+  ENTRY_ZERO,   /* GTE only */
+  ENTRY_PLACE,  /* at *position, a byte offset in the file */
+  ENTRY_BAD,    /* can't be right */
+};
+
+struct sparse;
+
+/* The codec.  Entries point to raw bytes as on disk.  bad_* say what is
+ * wrong with an entry that is ENTRY_BAD, as the rest of a sentence.
+ */
+struct sparse_format {
+  unsigned entry_size; /* bytes, of GDEs and GTEs: 4 or 8 */
+  enum entry_kind (*decode_gde) (const struct sparse *sp, const void *entry,
+                                 uint64_t *position);
+  enum entry_kind (*decode_gte) (const struct sparse *sp, const void *entry,
+                                 uint64_t *position);
+  const char *(*bad_gde) (const struct sparse *sp, uint64_t value);
+  const char *(*bad_gte) (const struct sparse *sp, uint64_t value);
+};
+
+/* All immutable after opening but the atomic ones at the end. */
+struct sparse {
+  struct extent e; /* must come first */
+  const struct sparse_format *format;
+
+  /* Where the tables are: the extent's own store, or the place where
+   * recovery put new ones.  A reference of its own.
+   */
+  struct store *tables;
+
+  bool packed;          /* grains are compressed */
+  uint64_t capacity;    /* bytes that the tables cover */
+  uint64_t gtes_per_gt; /* a power of two */
+  uint64_t nr_grains;
+  uint64_t nr_gts;
+  uint64_t gd[2];       /* byte offsets; [1]: the redundant one, or 0 */
+
+  /* Grains begin in [data_start, data_end): bytes, behind the front
+   * metadata and before the end of the file.
+   */
+  uint64_t data_start, data_end;
+
+  atomic_bool warned_mirror; /* the redundant copy was needed */
+  atomic_bool warned_short;  /* a grain reaches past the end */
+};
+
+/* Derives nr_grains, nr_gts and data_end, once e.store, e.grain_size,
+ * capacity and gtes_per_gt are set.
+ */
+extern void sparse_set_geometry (struct sparse *sp);
+
+/* Bytes of one directory, and of one table. */
+extern uint64_t sparse_gd_bytes (const struct sparse *sp);
+extern uint64_t sparse_gt_bytes (const struct sparse *sp);
+
+/* extent_ops.map for every two-level format. */
+extern int sparse_map (struct extent *e, uint64_t offset, uint64_t length,
+                       struct window *window, struct run *run);
+
+/* Drops what the engine holds; the format frees sp itself. */
+extern void sparse_release (struct sparse *sp);
+
+#endif /* VMDK_SPARSE_H */
