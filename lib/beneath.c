@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * Opening a file that must lie below a folder.  This is the one place
+ * where a name from an image meets the file system, so the kernel decides
+ * while it looks the name up: a check before or after could be raced.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "resolve.h"
+
+/* The kernel gives up with EAGAIN when something is renamed meanwhile. */
+#define MAX_TRIES 64
+
+/* There is no function for it in the C library. */
+static int
+try_openat2 (int dirfd, const char *path, int flags)
+{
+  const struct open_how how = {
+    .flags = (unsigned) flags,
+    .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+  };
+  int tries = MAX_TRIES;
+  long fd;
+
+  do
+    fd = syscall (SYS_openat2, dirfd, path, &how, sizeof how);
+  while (fd == -1 && (errno == EAGAIN || errno == EINTR) && --tries > 0);
+  return (int) fd;
+}
+
+/* Steps into the folder that is the first component of *path. */
+static int
+step_down (int dirfd, char **path)
+{
+  char *const name = *path;
+  char *const slash = strchr (name, '/');
+
+  *slash = '\0';
+  *path = slash + 1 + strspn (slash + 1, "/");
+  if (strcmp (name, ".") == 0)
+    return fcntl (dirfd, F_DUPFD_CLOEXEC, 0);
+  if (strcmp (name, "..") == 0) {
+    errno = EXDEV;
+    return -1;
+  }
+  return openat (dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+int
+open_beneath_walk (int dirfd, const char *path, int flags)
+{
+  char *const copy = strdup (path);
+  char *rest = copy;
+  int dir = fcntl (dirfd, F_DUPFD_CLOEXEC, 0);
+  int fd = -1, err;
+
+  if (copy && path[0] == '/')
+    errno = EXDEV;
+  else if (copy && dir >= 0) {
+    while (dir >= 0 && strchr (rest, '/')) {
+      const int next = step_down (dir, &rest);
+
+      err = errno;
+      close (dir);
+      errno = err;
+      dir = next;
+    }
+    if (dir >= 0 && strcmp (rest, "..") == 0)
+      errno = EXDEV;
+    else if (dir >= 0)
+      fd = openat (dir, rest, flags | O_NOFOLLOW);
+  }
+  err = errno;
+  if (dir >= 0)
+    close (dir);
+  free (copy);
+  errno = err;
+  return fd;
+}
+
+int
+open_beneath (int dirfd, const char *path, int flags)
+{
+  const int fd = try_openat2 (dirfd, path, flags | O_CLOEXEC);
+
+  /* EPERM: a sandbox that doesn't know the system call. */
+  if (fd == -1 && (errno == ENOSYS || errno == EPERM))
+    return open_beneath_walk (dirfd, path, flags | O_CLOEXEC);
+  return fd;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * A virtual disk: opening it, the walk through its chain, and reading.
+ * No lock is held while data are read, and nothing is copied but what
+ * comes out of the grain cache.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+#include "le.h"
+
+void
+vmdk_options_init (struct vmdk_options *options)
+{
+  *options = (struct vmdk_options) {
+    .fd = -1,
+    .table_cache = VMDK_DEFAULT_TABLE_CACHE,
+    .grain_cache = VMDK_DEFAULT_GRAIN_CACHE,
+  };
+}
+
+struct vmdk_disk *
+vmdk_open (const struct vmdk_options *options)
+{
+  struct vmdk_disk *const disk = calloc (1, sizeof *disk);
+
+  if (disk == NULL) {
+    vmdk_error (&options->log, "calloc: %m");
+    return NULL;
+  }
+  disk->ctx = context_new (options);
+  if (disk->ctx)
+    disk->top = chain_open (disk->ctx);
+  if (disk->top == NULL) {
+    const int err = errno;
+
+    vmdk_close (disk);
+    errno = err;
+    return NULL;
+  }
+  disk->ctx->options = NULL; /* they were only borrowed */
+  return disk;
+}
+
+static void
+report_cache (const struct vmdk_log *log, const char *what,
+              struct cache *cache)
+{
+  const struct cache_stats s = cache_get_stats (cache);
+
+  vmdk_debug (log, VMDK_TOPIC_STATS, "%s cache: %" PRIu64 " hits, %" PRIu64
+              " misses, %" PRIu64 " evictions, %zu bytes", what, s.hits,
+              s.misses, s.evictions, s.bytes);
+}
+
+void
+vmdk_close (struct vmdk_disk *disk)
+{
+  if (disk == NULL)
+    return;
+  if (disk->top) {
+    report_cache (&disk->ctx->log, "table", disk->ctx->tables);
+    report_cache (&disk->ctx->log, "grain", disk->ctx->grains);
+  }
+  chain_close (disk->top);
+  context_free (disk->ctx);
+  free (disk);
+}
+
+uint64_t
+vmdk_size (const struct vmdk_disk *disk)
+{
+  return disk->top->size;
+}
+
+uint32_t
+vmdk_grain_size (const struct vmdk_disk *disk)
+{
+  return disk->top->grain_size;
+}
+
+/* The walk. */
+
+struct walk {
+  struct window *windows; /* NULL, or one for each link */
+  walk_fn fn;
+  void *opaque;
+};
+
+static int
+walk_link (const struct walk *w, struct link *l, unsigned depth,
+           uint64_t offset, uint64_t length)
+{
+  while (length > 0) {
+    /* A parent may be smaller than its child, and what is past its end is
+     * zero, whatever its own parent has there.
+     */
+    const bool past_end = offset >= l->size;
+    struct run run = { .kind = RUN_ABSENT, .length = length };
+    int r;
+
+    if (!past_end) {
+      struct extent *const e = link_find_extent (l, offset);
+      const uint64_t left = e->start + e->size - offset;
+
+      if (e->ops->map (e, offset - e->start, left < length ? left : length,
+                       w->windows ? &w->windows[depth] : NULL, &run) == -1)
+        return -1;
+    }
+    if (run.kind == RUN_ABSENT && l->parent && !past_end)
+      r = walk_link (w, l->parent, depth + 1, offset, run.length);
+    else
+      r = w->fn (w->opaque, depth, offset, &run);
+    if (r != 0)
+      return r;
+    offset += run.length;
+    length -= run.length;
+  }
+  return 0;
+}
+
+int
+disk_walk (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
+           struct window *windows, walk_fn fn, void *opaque)
+{
+  const struct walk w = { .windows = windows, .fn = fn, .opaque = opaque };
+
+  if (offset > disk->top->size || length > disk->top->size - offset) {
+    vmdk_error (&disk->ctx->log, "%s: %" PRIu64 " bytes at offset %" PRIu64
+                " are outside of the disk, which has %" PRIu64,
+                disk->top->store->name, length, offset, disk->top->size);
+    errno = EINVAL;
+    return -1;
+  }
+  return walk_link (&w, disk->top, 0, offset, length);
+}
+
+/* Packed grains. */
+
+static int
+fill_grain (void *opaque, void *data, size_t size)
+{
+  const struct run *const run = opaque;
+
+  (void) size;
+  return run->extent->ops->unpack (run->extent, run, data);
+}
+
+/* A grain that is read as a whole is inflated to where it is wanted, and
+ * isn't kept: who reads so seldom reads it again.  buf may be NULL, to
+ * bring it to the cache.
+ */
+static int
+read_packed (struct context *ctx, const struct run *run, void *buf)
+{
+  struct extent *const e = run->extent;
+  const uint8_t *grain = cache_find (ctx->grains, e, run->grain);
+
+  if (grain == NULL && buf && run->length == e->grain_size)
+    return e->ops->unpack (e, run, buf);
+  if (grain == NULL)
+    grain = cache_get (ctx->grains, e, run->grain, e->grain_size, fill_grain,
+                       (void *) run);
+  if (grain == NULL)
+    return -1;
+  if (buf)
+    memcpy (buf, grain + run->in_grain, run->length);
+  cache_put (ctx->grains, grain);
+  return 0;
+}
+
+/* Reading. */
+
+struct reading {
+  struct context *ctx;
+  char *buf; /* for the byte at offset */
+  uint64_t offset;
+};
+
+static int
+read_run (void *opaque, unsigned depth, uint64_t offset,
+          const struct run *run)
+{
+  const struct reading *const r = opaque;
+  char *const buf = r->buf + (offset - r->offset);
+
+  (void) depth;
+  switch (run->kind) {
+  case RUN_DATA:
+    return store_pread (run->store, buf, (size_t) run->length,
+                        run->file_offset);
+  case RUN_PACKED:
+    return read_packed (r->ctx, run, buf);
+  case RUN_ZERO:
+  case RUN_ABSENT:
+    memset (buf, 0, (size_t) run->length);
+    break;
+  }
+  return 0;
+}
+
+int
+vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count, uint64_t offset)
+{
+  struct reading r = { .ctx = disk->ctx, .buf = buf, .offset = offset };
+
+  return disk_walk (disk, offset, count, NULL, read_run, &r);
+}
+
+static int
+prefetch_run (void *opaque, unsigned depth, uint64_t offset,
+              const struct run *run)
+{
+  struct context *const ctx = opaque;
+
+  (void) depth;
+  (void) offset;
+  if (run->kind == RUN_DATA)
+    store_prefetch (run->store, run->length, run->file_offset);
+  else if (run->kind == RUN_PACKED)
+    return read_packed (ctx, run, NULL);
+  return 0;
+}
+
+int
+vmdk_prefetch (struct vmdk_disk *disk, uint64_t count, uint64_t offset)
+{
+  return disk_walk (disk, offset, count, NULL, prefetch_run, disk->ctx);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * An open disk: a chain and what its links share; and the walk through
+ * it on which reading and block status stand.
+ */
+
+#ifndef VMDK_DISK_H
+#define VMDK_DISK_H
+
+#include "chain.h"
+
+struct vmdk_disk {
+  struct context *ctx;
+  struct link *top;
+};
+
+/* What was found on the walk: depth 0 is the top link.  RUN_ABSENT means
+ * that no link below says anything either.  The result is that of
+ * vmdk_range_fn.
+ */
+typedef int (*walk_fn) (void *opaque, unsigned depth, uint64_t offset,
+                        const struct run *run);
+
+/* Calls fn for each run of [offset, offset+length), which must lie in the
+ * disk, in ascending order and without gaps.  windows is NULL, or one for
+ * each link, zeroed, which makes long walks cheap.  0, 1 if fn stopped
+ * it, -1.
+ */
+extern int disk_walk (struct vmdk_disk *disk, uint64_t offset,
+                      uint64_t length, struct window *windows, walk_fn fn,
+                      void *opaque);
+
+#endif /* VMDK_DISK_H */

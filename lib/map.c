@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * What a range of the disk is: the runs of the walk, with the holes of
+ * files found in them, joined to ranges as long as possible.
+ */
+
+#include <config.h>
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "disk.h"
+
+/* Shorter ranges have a few pages of tables, which may as well be cached
+ * for the reads that mostly come next; bytes.
+ */
+#define LONG_WALK (UINT64_C (256) << 20)
+
+struct mapping {
+  const struct vmdk_log *log;
+  vmdk_range_fn fn;
+  void *opaque;
+  bool detail;
+  struct vmdk_range range; /* not reported yet; length 0: none */
+
+  /* What was last heard of a file: [data, stop) has data, what is before
+   * from hole on is a hole.
+   */
+  const struct store *store;
+  uint64_t hole, data, stop;
+};
+
+static int
+report_range (struct mapping *m)
+{
+  static const char *const names[] = {
+    [VMDK_DATA] = "data", [VMDK_PACKED] = "packed",
+    [VMDK_ZERO] = "zero", [VMDK_ABSENT] = "absent",
+  };
+
+  if (m->range.length == 0)
+    return 0;
+  vmdk_debug (m->log, VMDK_TOPIC_EXTENTS, "%" PRIu64 "+%" PRIu64 ": %s",
+              m->range.offset, m->range.length, names[m->range.status]);
+  return m->fn (m->opaque, &m->range);
+}
+
+static bool
+continues (const struct mapping *m, const struct vmdk_range *next)
+{
+  const struct vmdk_range *const range = &m->range;
+
+  if (range->length == 0 || range->status != next->status)
+    return false;
+  if (!m->detail)
+    return true;
+  if (range->link != next->link || range->file != next->file)
+    return false;
+  if (range->file == NULL)
+    return true;
+  switch (range->status) {
+  case VMDK_DATA:
+    return range->file_offset + range->length == next->file_offset;
+  case VMDK_PACKED:
+    return range->file_offset == next->file_offset;
+  default:
+    return true;
+  }
+}
+
+static int
+add_range (struct mapping *m, const struct vmdk_range *next)
+{
+  int r;
+
+  if (continues (m, next)) {
+    m->range.length += next->length;
+    return 0;
+  }
+  r = report_range (m);
+  m->range = *next;
+  if (r != 0)
+    m->range.length = 0;
+  return r;
+}
+
+/* Finds the first data of the file from offset on, with as few questions
+ * to the system as possible: runs mostly follow each other in the file.
+ */
+static void
+find_data (struct mapping *m, struct store *store, uint64_t offset)
+{
+  if (m->store == store && offset >= m->hole && offset < m->stop)
+    return;
+  m->store = store;
+  m->hole = offset;
+  store_find_data (store, offset, UINT64_MAX, &m->data, &m->stop);
+}
+
+/* Parts that are holes in the file read as zero. */
+static int
+add_data (struct mapping *m, struct vmdk_range *range, const struct run *run)
+{
+  uint64_t offset = run->file_offset, length = run->length;
+
+  while (length > 0) {
+    uint64_t n;
+    int r;
+
+    find_data (m, run->store, offset);
+    if (offset < m->data) {
+      range->status = VMDK_ZERO;
+      range->file_offset = 0;
+      n = m->data - offset;
+    }
+    else {
+      range->status = VMDK_DATA;
+      range->file_offset = run->store->no_file ? 0 : offset;
+      n = m->stop - offset;
+    }
+    range->length = n < length ? n : length;
+    r = add_range (m, range);
+    if (r != 0)
+      return r;
+    offset += range->length;
+    range->offset += range->length;
+    length -= range->length;
+  }
+  return 0;
+}
+
+static int
+map_run (void *opaque, unsigned depth, uint64_t offset, const struct run *run)
+{
+  struct mapping *const m = opaque;
+  struct vmdk_range range = {
+    .offset = offset,
+    .length = run->length,
+    .link = depth,
+    .file = run->store && !run->store->no_file ? run->store->name : NULL,
+  };
+
+  switch (run->kind) {
+  case RUN_DATA:
+    return add_data (m, &range, run);
+  case RUN_PACKED:
+    range.status = VMDK_PACKED;
+    range.file_offset = run->file_offset;
+    break;
+  case RUN_ZERO:
+    range.status = VMDK_ZERO;
+    break;
+  case RUN_ABSENT:
+    range.status = VMDK_ABSENT;
+    break;
+  }
+  return add_range (m, &range);
+}
+
+int
+vmdk_map (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
+          bool detail, vmdk_range_fn fn, void *opaque)
+{
+  struct mapping m = {
+    .log = &disk->ctx->log, .fn = fn, .opaque = opaque, .detail = detail,
+  };
+  struct window *windows = NULL;
+  int r;
+
+  /* Without memory it only takes longer. */
+  if (length >= LONG_WALK)
+    windows = calloc (vmdk_nr_links (disk), sizeof *windows);
+  r = disk_walk (disk, offset, length, windows, map_run, &m);
+  free (windows);
+  if (r == 0)
+    r = report_range (&m);
+  return r == -1 ? -1 : 0;
+}
