@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * vmdk-img: looks at VMware virtual disks.  Here are its options and what
+ * all its commands share; each command has a file of its own.
+ */
+
+#include <config.h>
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "vmdk-img.h"
+
+static const struct command *const commands[] = {
+  &check_command,
+  &info_command,
+  &map_command,
+};
+#define NR_COMMANDS (sizeof commands / sizeof commands[0])
+
+/* Options that all commands have.  Each has a long form; those that have a
+ * short form too are numbered by it.
+ */
+enum {
+  OPT_ALLOW_DEVICES = 256,
+  OPT_CID_CHECK,
+  OPT_DEBUG,
+  OPT_EXTENT,
+  OPT_GRAIN_CACHE,
+  OPT_JSON,
+  OPT_PARENT,
+  OPT_RECOVER,
+  OPT_SINGLE_LINK,
+  OPT_TABLE_CACHE,
+  OPT_TRUSTED_DIR,
+  OPT_HELP = 'h',
+  OPT_QUIET = 'q',
+  OPT_VERSION = 'V',
+};
+
+static const struct option common_options[] = {
+  { "allow-devices", no_argument, NULL, OPT_ALLOW_DEVICES },
+  { "cid-check", required_argument, NULL, OPT_CID_CHECK },
+  { "debug", required_argument, NULL, OPT_DEBUG },
+  { "extent", required_argument, NULL, OPT_EXTENT },
+  { "grain-cache", required_argument, NULL, OPT_GRAIN_CACHE },
+  { "help", no_argument, NULL, OPT_HELP },
+  { "json", no_argument, NULL, OPT_JSON },
+  { "parent", required_argument, NULL, OPT_PARENT },
+  { "quiet", no_argument, NULL, OPT_QUIET },
+  { "recover", no_argument, NULL, OPT_RECOVER },
+  { "single-link", no_argument, NULL, OPT_SINGLE_LINK },
+  { "table-cache", required_argument, NULL, OPT_TABLE_CACHE },
+  { "trusted-dir", required_argument, NULL, OPT_TRUSTED_DIR },
+  { "version", no_argument, NULL, OPT_VERSION },
+};
+#define NR_COMMON (sizeof common_options / sizeof common_options[0])
+#define MAX_OWN 16
+
+static const char common_help[] =
+"  --allow-devices         descriptors may name block devices\n"
+"  --cid-check=fail|warn|off\n"
+"                          when a parent has changed since its child was\n"
+"                          made (default: fail; with check: off)\n"
+"  --debug=TOPIC[,TOPIC]   print debug messages about: descriptor, chain,\n"
+"                          extents, tables, stats\n"
+"  --extent=NAME=PATH      the extent that the descriptor calls NAME is PATH;\n"
+"                          may be repeated\n"
+"  --grain-cache=SIZE      memory for inflated grains (default: 32M)\n"
+"  --json                  print JSON\n"
+"  --parent=FILE           the parent of FILE\n"
+"  -q, --quiet             print no warnings (check: and no text report)\n"
+"  --recover               rebuild the tables of a truncated stream\n"
+"  --single-link           open this link alone, without its parents\n"
+"  --table-cache=SIZE      memory for grain tables (default: 64M)\n"
+"  --trusted-dir=DIR       descriptors may also name files in and below DIR;\n"
+"                          may be repeated\n"
+"  -h, --help              print this help\n"
+"  -V, --version           print the version\n"
+"\n"
+"SIZE is a number of bytes, or has one of the suffixes K, M, G, T, P, E;\n"
+"it may be hexadecimal (0x10000) and then has none.\n"
+"The manual is vmdk-img(1).\n";
+
+/* Messages. */
+
+static void
+print_message (const char *kind, const char *fmt, va_list args)
+{
+  const int err = errno; /* for %m */
+
+  fprintf (stderr, "vmdk-img: %s", kind);
+  errno = err;
+  vfprintf (stderr, fmt, args);
+  putc ('\n', stderr);
+}
+
+static void
+sink_error (void *opaque, const char *fmt, va_list args)
+{
+  (void) opaque;
+  print_message ("", fmt, args);
+}
+
+static void
+sink_warning (void *opaque, const char *fmt, va_list args)
+{
+  const struct settings *const s = opaque;
+
+  if (!s->quiet)
+    print_message ("warning: ", fmt, args);
+}
+
+static void
+sink_debug (void *opaque, const char *fmt, va_list args)
+{
+  (void) opaque;
+  print_message ("debug: ", fmt, args);
+}
+
+static void
+warning_message (const struct settings *s, const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  sink_warning ((void *) s, fmt, args);
+  va_end (args);
+}
+
+void
+error_message (const char *fmt, ...)
+{
+  va_list args;
+
+  va_start (args, fmt);
+  print_message ("", fmt, args);
+  va_end (args);
+}
+
+void
+usage_error (const struct command *command, const char *fmt, ...)
+{
+  va_list args;
+
+  fputs ("vmdk-img: ", stderr);
+  va_start (args, fmt);
+  vfprintf (stderr, fmt, args);
+  va_end (args);
+  fprintf (stderr, ".  Try 'vmdk-img %s%s--help'\n",
+           command ? command->name : "", command ? " " : "");
+  exit (STATUS_FAILED);
+}
+
+/* Texts. */
+
+const char *
+size_text (char buf[SIZE_TEXT], uint64_t bytes)
+{
+  static const char units[] = "KMGTPE";
+  uint64_t unit = 1024;
+  size_t i = 0;
+
+  if (bytes < 1024) {
+    snprintf (buf, SIZE_TEXT, "%" PRIu64 " bytes", bytes);
+    return buf;
+  }
+  while (bytes / unit >= 1024) {
+    unit *= 1024;
+    i++;
+  }
+  if (bytes % unit == 0)
+    snprintf (buf, SIZE_TEXT, "%" PRIu64 " %ciB", bytes / unit, units[i]);
+  else
+    snprintf (buf, SIZE_TEXT, "%.4g %ciB", (double) bytes / (double) unit,
+              units[i]);
+  return buf;
+}
+
+/* U+0080 to U+009F are control characters as well. */
+static bool
+is_control (const char *text, size_t length)
+{
+  const unsigned char *const u = (const unsigned char *) text;
+
+  return u[0] < 0x20 || u[0] == 0x7f ||
+    (length == 2 && u[0] == 0xc2 && u[1] < 0xa0);
+}
+
+void
+print_text (const char *text)
+{
+  while (*text != '\0') {
+    const size_t n = utf8_length (text);
+
+    if (n == 0 || is_control (text, n))
+      putchar ('?');
+    else
+      fwrite (text, 1, n, stdout);
+    text += n == 0 ? 1 : n;
+  }
+}
+
+/* Options. */
+
+uint64_t
+parse_size (const struct settings *s, const char *option, const char *value)
+{
+  static const char suffixes[] = "bkmgtpe";
+  const bool hexadecimal = strncasecmp (value, "0x", 2) == 0;
+  uint64_t size, unit = 1;
+  char *end;
+
+  if (!isdigit ((unsigned char) value[0]))
+    usage_error (s->command, "--%s=%s: not a size", option, value);
+  errno = 0;
+  size = strtoumax (value, &end, hexadecimal ? 16 : 10);
+  if (errno != 0)
+    usage_error (s->command, "--%s=%s: too large", option, value);
+  if (*end != '\0' && !hexadecimal) {
+    const char *const suffix =
+      strchr (suffixes, tolower ((unsigned char) *end));
+
+    if (suffix)
+      unit <<= 10 * (suffix - suffixes);
+    else if (*end == 's' || *end == 'S')
+      unit = 512;
+    else
+      unit = 0;
+    end++;
+  }
+  if (*end != '\0' || unit == 0)
+    usage_error (s->command, "--%s=%s: not a size", option, value);
+  if (__builtin_mul_overflow (size, unit, &size))
+    usage_error (s->command, "--%s=%s: too large", option, value);
+  return size;
+}
+
+static enum vmdk_cid_check
+parse_cid_check (const struct settings *s, const char *value)
+{
+  if (strcmp (value, "fail") == 0)
+    return VMDK_CID_FAIL;
+  if (strcmp (value, "warn") == 0)
+    return VMDK_CID_WARN;
+  if (strcmp (value, "off") == 0)
+    return VMDK_CID_OFF;
+  usage_error (s->command, "--cid-check=%s: not fail, warn or off", value);
+}
+
+static unsigned
+parse_topics (const struct settings *s, const char *value)
+{
+  static const char *const names[] = {
+    [VMDK_TOPIC_DESCRIPTOR] = "descriptor", [VMDK_TOPIC_CHAIN] = "chain",
+    [VMDK_TOPIC_EXTENTS] = "extents", [VMDK_TOPIC_TABLES] = "tables",
+    [VMDK_TOPIC_STATS] = "stats",
+  };
+  const size_t nr_names = sizeof names / sizeof names[0];
+  unsigned topics = 0;
+
+  for (;;) {
+    const size_t n = strcspn (value, ",");
+    size_t i;
+
+    for (i = 0; i < nr_names; i++)
+      if (strlen (names[i]) == n && strncmp (names[i], value, n) == 0)
+        break;
+    if (i == nr_names)
+      usage_error (s->command, "--debug: '%.*s' is no topic", (int) n, value);
+    topics |= 1u << i;
+    if (value[n] == '\0')
+      return topics;
+    value += n + 1;
+  }
+}
+
+static void *
+grow (void *list, size_t n, size_t item)
+{
+  void *const longer = reallocarray (list, n, item);
+
+  if (longer == NULL) {
+    error_message ("%m");
+    exit (STATUS_FAILED);
+  }
+  return longer;
+}
+
+static void
+add_trusted_dir (struct settings *s, const char *dir)
+{
+  s->trusted_dirs = grow (s->trusted_dirs, s->nr_trusted_dirs + 2,
+                          sizeof s->trusted_dirs[0]);
+  s->trusted_dirs[s->nr_trusted_dirs++] = dir;
+  s->trusted_dirs[s->nr_trusted_dirs] = NULL;
+  s->open.trusted_dirs = s->trusted_dirs;
+}
+
+/* NAME=PATH.  It is PATH that may contain an "=".  value is a string of
+ * argv, which may be changed.
+ */
+static void
+add_extent (struct settings *s, char *value)
+{
+  char *const equal = strchr (value, '=');
+
+  if (equal == NULL || equal == value || equal[1] == '\0')
+    usage_error (s->command, "--extent=%s: expected NAME=PATH", value);
+  *equal = '\0';
+  s->extents = grow (s->extents, s->open.nr_extents + 1,
+                     sizeof s->extents[0]);
+  s->extents[s->open.nr_extents++] =
+    (struct vmdk_extent_path) { .name = value, .path = equal + 1 };
+  s->open.extents = s->extents;
+}
+
+static void
+print_version (void)
+{
+  printf ("vmdk-img (nbdkit-vmdk) %s\nInflates with %s.\n", PACKAGE_VERSION,
+          vmdk_inflate_library ());
+}
+
+static void
+print_help (const struct command *command)
+{
+  size_t i;
+
+  if (command) {
+    printf ("usage: vmdk-img %s [OPTIONS] FILE\n\n%s.\n\n%s",
+            command->name, command->summary, command->help);
+    fputs (common_help, stdout);
+    return;
+  }
+  fputs ("usage: vmdk-img COMMAND [OPTIONS] FILE\n"
+         "\nLooks at VMware virtual disks (VMDK).  The commands are:\n\n",
+         stdout);
+  for (i = 0; i < NR_COMMANDS; i++)
+    printf ("  %-8s%s\n", commands[i]->name, commands[i]->summary);
+  fputs ("\nvmdk-img COMMAND --help lists the options of a command.\n"
+         "The manual is vmdk-img(1).\n"
+         "\n"
+         "  -h, --help     print this help\n"
+         "  -V, --version  print the version\n", stdout);
+}
+
+/* What was said is only done once it has reached the file.  A reader who
+ * has seen enough is no error worth a message.
+ */
+static int
+finish (int status)
+{
+  const bool failed = ferror (stdout);
+
+  if (fclose (stdout) == 0 && !failed)
+    return status;
+  if (errno != EPIPE)
+    error_message ("writing to standard output: %m");
+  return STATUS_FAILED;
+}
+
+static void
+set_common (struct settings *s, int option, char *value)
+{
+  switch (option) {
+  case OPT_ALLOW_DEVICES: s->open.allow_devices = true; break;
+  case OPT_CID_CHECK: s->open.cid_check = parse_cid_check (s, value); break;
+  case OPT_DEBUG: s->open.log.topics |= parse_topics (s, value); break;
+  case OPT_EXTENT: add_extent (s, value); break;
+  case OPT_GRAIN_CACHE:
+    s->open.grain_cache = parse_size (s, "grain-cache", value);
+    break;
+  case OPT_HELP:
+    print_help (s->command);
+    exit (finish (STATUS_OK));
+  case OPT_JSON: s->json = true; break;
+  case OPT_PARENT: s->open.parent = value; break;
+  case OPT_QUIET: s->quiet = true; break;
+  case OPT_RECOVER: s->open.recover = true; break;
+  case OPT_SINGLE_LINK: s->open.single_link = true; break;
+  case OPT_TABLE_CACHE:
+    s->open.table_cache = parse_size (s, "table-cache", value);
+    break;
+  case OPT_TRUSTED_DIR: add_trusted_dir (s, value); break;
+  case OPT_VERSION:
+    print_version ();
+    exit (finish (STATUS_OK));
+  }
+}
+
+/* getopt_long's own messages would name the program by its path. */
+static void
+bad_option (const struct command *command, int c, const char *word)
+{
+  if (c == ':')
+    usage_error (command, "%s: a value is missing", word);
+  else if (optopt == 0)
+    usage_error (command, "%s: no such option, or ambiguous", word);
+  else if (optopt >= OPT_ALLOW_DEVICES || strchr ("hqV", optopt))
+    usage_error (command, "%s: this option has no value", word);
+  else
+    usage_error (command, "-%c: no such option", optopt);
+}
+
+static void
+parse_options (struct settings *s, int argc, char **argv)
+{
+  struct option options[MAX_OWN + NR_COMMON + 1] = { { NULL, 0, NULL, 0 } };
+  size_t n = 0;
+  int c;
+
+  memcpy (options, common_options, sizeof common_options);
+  for (n = 0; s->command->options[n].name; n++)
+    options[NR_COMMON + n] = s->command->options[n];
+
+  optind = 0; /* begin anew */
+  opterr = 0;
+  while ((c = getopt_long (argc, argv, ":hqV", options, NULL)) != -1) {
+    if (c == '?' || c == ':')
+      bad_option (s->command, c, argv[optind - 1]);
+    else if (c >= OWN_OPTIONS)
+      s->command->set (s, c, optarg);
+    else
+      set_common (s, c, optarg);
+  }
+  if (optind == argc)
+    usage_error (s->command, "%s: no file was named", s->command->name);
+  if (optind + 1 < argc)
+    usage_error (s->command, "%s: one file is enough: '%s'",
+                 s->command->name, argv[optind + 1]);
+  s->open.file = argv[optind];
+}
+
+/* Opening. */
+
+static bool
+has_extent (const struct vmdk_disk *disk, const char *name)
+{
+  const size_t nr_links = vmdk_nr_links (disk);
+  struct vmdk_extent_info extent;
+  struct vmdk_link_info info;
+  size_t link, i;
+
+  for (link = 0; link < nr_links; link++) {
+    vmdk_get_link (disk, link, &info);
+    for (i = 0; i < info.nr_extents; i++) {
+      vmdk_get_extent (disk, link, i, &extent);
+      if (extent.name && strcmp (extent.name, name) == 0)
+        return true;
+    }
+  }
+  return false;
+}
+
+struct vmdk_disk *
+open_disk (const struct settings *s)
+{
+  struct vmdk_disk *const disk = vmdk_open (&s->open);
+  size_t i;
+
+  if (disk == NULL)
+    return NULL;
+  for (i = 0; i < s->open.nr_extents; i++)
+    if (!has_extent (disk, s->extents[i].name))
+      warning_message (s, "--extent=%s: no descriptor names it",
+                       s->extents[i].name);
+  return disk;
+}
+
+/* Starting. */
+
+/* A disk that is split into pieces of 2 GB has over a thousand files. */
+static void
+raise_limits (void)
+{
+  struct rlimit limit;
+
+  if (getrlimit (RLIMIT_NOFILE, &limit) == -1)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit (RLIMIT_NOFILE, &limit);
+}
+
+/* No image may become file descriptor 0, 1 or 2.  One that was closed
+ * gets a file for the wrong direction, so that using it still fails.
+ */
+static void
+occupy_standard_files (void)
+{
+  int fd;
+
+  for (fd = 0; fd <= 2; fd++)
+    if (fcntl (fd, F_GETFD) == -1 &&
+        open ("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) == -1)
+      exit (STATUS_FAILED);
+}
+
+static const struct command *
+find_command (const char *name)
+{
+  size_t i;
+
+  for (i = 0; i < NR_COMMANDS; i++)
+    if (strcmp (commands[i]->name, name) == 0)
+      return commands[i];
+  usage_error (NULL, "%s: no such command", name);
+}
+
+static void
+parse_leading_options (struct settings *s, int argc, char **argv)
+{
+  static const struct option options[] = {
+    { "help", no_argument, NULL, OPT_HELP },
+    { "version", no_argument, NULL, OPT_VERSION },
+    { NULL, 0, NULL, 0 },
+  };
+  int c;
+
+  opterr = 0;
+  while ((c = getopt_long (argc, argv, "+:hV", options, NULL)) != -1) {
+    if (c == '?' || c == ':')
+      bad_option (NULL, c, argv[optind - 1]);
+    set_common (s, c, optarg);
+  }
+}
+
+int
+main (int argc, char **argv)
+{
+  struct settings s = { .command = NULL };
+  int status;
+
+  occupy_standard_files ();
+  setvbuf (stderr, NULL, _IOLBF, BUFSIZ); /* a message is one write */
+  raise_limits ();
+
+  parse_leading_options (&s, argc, argv);
+  if (optind >= argc)
+    usage_error (NULL, "no command was named");
+  argc -= optind;
+  argv += optind;
+  s.command = find_command (argv[0]);
+
+  vmdk_options_init (&s.open);
+  s.open.cid_check = s.command->cid_check;
+  s.open.log.error = sink_error;
+  s.open.log.warning = sink_warning;
+  s.open.log.debug = sink_debug;
+  s.open.log.opaque = &s;
+  parse_options (&s, argc, argv);
+
+  status = s.command->run (&s);
+  free (s.trusted_dirs);
+  free (s.extents);
+  return finish (status);
+}
