@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright The nbdkit-vmdk authors
+#
+# Many spoiled copies of one image, at the price of one start of Python.
+"""Copy a file once for each line of standard input, and spoil the copy.
+
+  spoil.py FILE
+
+Line N has NAME=VALUE as vmdkgen.py's poke takes them, length=BYTES, and
+@OFFSET=HEX for bytes anywhere, blanks between; the copy is case-N.
+"""
+
+import os
+import re
+import sys
+
+sys.dont_write_bytecode = True
+
+from vmdkformat import offset_of, poke  # noqa: E402
+
+BLOCK = 4096
+
+
+def copy(source, target):
+    """Copy a file, and leave out what is zero."""
+    with open(source, 'rb') as old, open(target, 'wb') as new:
+        at = 0
+        while block := old.read(BLOCK):
+            if any(block):
+                new.seek(at)
+                new.write(block)
+            at += len(block)
+        new.truncate(at)
+
+
+def spoil(path, name, value):
+    """Do one NAME=VALUE."""
+    if name == 'length':
+        os.truncate(path, int(value, 0))
+    elif name.startswith('@'):
+        with open(path, 'r+b') as f:
+            f.seek(offset_of(f, name[1:]))
+            f.write(bytes.fromhex(value))
+    else:
+        poke(path, name, value)
+
+
+def main(argv):
+    """Do what the usage says."""
+    if len(argv) != 2:
+        print(__doc__)
+        return 2
+    for number, line in enumerate(sys.stdin, 1):
+        path = 'case-%d' % number
+        copy(argv[1], path)
+        for name, value in re.findall(r'(\S+)=(\S+)', line):
+            spoil(path, name, value)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv))

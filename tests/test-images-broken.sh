@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright The nbdkit-vmdk authors
+#
+# Images that other programs broke: each is refused with one clear line.
+
+. ./functions.sh
+requires_images hostile-afl9.vmdk.bz2 tiny-2049-bytes.vmdk \
+                truncated-stream.vmdk multi-disk.ova
+
+cd "$scratch"
+
+hostile=$(image hostile-afl9.vmdk.bz2)
+expect_error 'hostile-afl9.vmdk: hosted sparse header: .*expected' \
+             run_plugin file="$hostile"
+expect_error 'tiny-2049-bytes.vmdk: .*truncated' \
+             run_plugin file="$VMDK_IMAGES/tiny-2049-bytes.vmdk"
+expect_error 'truncated-stream.vmdk: truncated: .*recover=true' \
+             run_plugin file="$VMDK_IMAGES/truncated-stream.vmdk"
+for ova in multi-disk vcloud chunked ova-without-disk; do
+  expect_error "$ova.ova: .*neither a VMDK descriptor nor a sparse extent" \
+               run_plugin file="$VMDK_IMAGES/$ova.ova"
+done
+expect_error 'vmfs_thick-flat.vmdk: .*open the descriptor instead' \
+             run_plugin file="$VMDK_IMAGES/vmfs_thick-flat.vmdk"
+
+# What is left of the stream can be had.
+serve file="$VMDK_IMAGES/truncated-stream.vmdk" recover=true
+server_warnings | grep -q 'no footer: [0-9]* grains were found' ||
+  fail "$(cat "$server_log")"
+data=$(nbdinfo --map --totals "$uri" | awk '$3 == 0 { print $1 }')
+[ "$data" -gt $((1 << 20)) ] || fail "only $data bytes were found"
+nbdcopy "$uri" - > out
+[ "$(head -c $((1 << 28)) out | tr -d '\0' | wc -c)" -gt 1000000 ]

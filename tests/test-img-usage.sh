@@ -1,0 +1,133 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright The nbdkit-vmdk authors
+#
+# vmdk-img: wrong options, files that aren't there, help, and output that
+# can't be written.
+
+. ./functions.sh
+requires python3
+
+cd "$scratch"
+$vmdkgen sparse size=2048 disk.vmdk
+
+# refuses PATTERN ARGS...: exit status 1, one line that also says where
+# help is, and no output.
+refuses ()
+{
+  local status=0
+
+  expect_error "^vmdk-img: $1\.  Try 'vmdk-img ([a-z]+ )?--help'\$" \
+    "$vmdk_img" "${@:2}"
+  "$vmdk_img" "${@:2}" >out 2>/dev/null </dev/null || status=$?
+  [ "$status" = 1 ] || fail "exit status $status: ${*:2}"
+  [ ! -s out ] || fail "it prints something: ${*:2}"
+}
+
+refuses 'no command was named'
+refuses 'frob: no such command' frob disk.vmdk
+refuses '--frob: no such option.*' --frob
+refuses '-x: no such option' -x
+refuses 'map: no file was named' map
+refuses 'info: no file was named' info --json
+refuses "check: one file is enough: 'b'" check disk.vmdk b
+refuses '--frob: no such option.*' info --frob disk.vmdk
+refuses '--offset=1: no such option.*' info --offset=1 disk.vmdk
+refuses '-x: no such option' map --json -qx disk.vmdk
+refuses '--json=yes: this option has no value' map --json=yes disk.vmdk
+refuses '--parent: a value is missing' map disk.vmdk --parent
+for size in '' x -1 ' 1' +1 1Q 1KB 1KiB 0x 0x1K 1.5K; do
+  refuses "--offset=${size/+/[+]}: not a size" map --offset="$size" disk.vmdk
+done
+for size in 18446744073709551616 16E 99999999999999999999999; do
+  refuses "--table-cache=$size: too large" info --table-cache=$size disk.vmdk
+done
+for value in x =x x= =; do
+  refuses "--extent=$value: expected NAME=PATH" info --extent=$value disk.vmdk
+done
+refuses '--cid-check=no: not fail, warn or off' info --cid-check=no disk.vmdk
+refuses "--debug: 'frob' is no topic" info --debug=chain,frob disk.vmdk
+refuses "--debug: '' is no topic" info --debug=chain, disk.vmdk
+
+#----------------------------------------------------------------------
+# Files.  The reason comes from the library, once.
+
+for command in info map check; do
+  expect_error '^vmdk-img: none.vmdk: No such file or directory$' \
+    "$vmdk_img" $command none.vmdk
+  expect_error '^vmdk-img: .*\.: .*directory' "$vmdk_img" $command .
+  echo hello > text.vmdk
+  expect_error '^vmdk-img: text.vmdk: ' "$vmdk_img" $command --json text.vmdk
+done
+# A file that is called like an option.
+cp disk.vmdk ./--json
+"$vmdk_img" map -- --json | head -n 1 | grep -q ^Offset || fail "not --json"
+
+#----------------------------------------------------------------------
+# Warnings and debug messages.
+
+"$vmdk_img" info --extent=foo=a=b disk.vmdk 2>err >/dev/null
+grep -q -x 'vmdk-img: warning: --extent=foo: no descriptor names it' err ||
+  fail "no warning: $(cat err)"
+"$vmdk_img" info -q --extent=foo=a=b disk.vmdk 2>err >/dev/null
+[ ! -s err ] || fail "a warning in spite of -q: $(cat err)"
+"$vmdk_img" map --debug=extents,stats disk.vmdk 2>err >/dev/null
+grep -q '^vmdk-img: debug: .*cache' err || fail "no debug messages"
+if grep -v '^vmdk-img: debug: ' err; then
+  fail "other messages than debug messages"
+fi
+
+#----------------------------------------------------------------------
+# Help and version: on standard output, and complete.
+
+"$vmdk_img" --help > help 2>err
+[ ! -s err ] || fail "--help prints on stderr"
+for command in info map check; do
+  grep -q "^  $command " help || fail "--help does not list $command"
+  "$vmdk_img" $command --help > $command.help
+  "$vmdk_img" $command -h | diff $command.help - >&2 || fail "-h is not --help"
+  grep -q "^usage: vmdk-img $command " $command.help || fail "$command --help"
+done
+"$vmdk_img" --version | grep -q -E '^vmdk-img .* [0-9]+\.[0-9]+\.[0-9]+$' ||
+  fail "no version"
+
+# Each option is in the man page, and back.
+cat ./*.help | grep -o -E -e '--[a-z][a-z-]+' | sort -u > in-help
+sed -n -E 's/^=item B<(--[a-z-]+).*/\1/p' "$top_srcdir/tools/vmdk-img.pod" |
+  sort -u > in-pod
+diff -u in-help in-pod >&2 || fail "--help and the man page differ"
+
+#----------------------------------------------------------------------
+# Output that gets lost is an error.
+
+if [ -e /dev/full ]; then
+  full ()
+  {
+    "$vmdk_img" "$@" >/dev/full
+  }
+  for command in 'info' 'info --json' 'map' 'map --json' 'check' \
+                 'check --json'; do
+    expect_error '^vmdk-img: writing to standard output: No space left' \
+      full $command disk.vmdk
+  done
+  expect_error '^vmdk-img: writing to standard output: No space left' \
+    full --help
+  # More than fits into a buffer.
+  $vmdkgen sparse size=80000 grain=8 alloc=every:2 large.vmdk
+  expect_error '^vmdk-img: writing to standard output: No space left' \
+    full map large.vmdk
+fi
+closed ()
+{
+  "$vmdk_img" "$@" >&-
+}
+# expect_error sets standard output, so the function closes it.
+expect_error '^vmdk-img: writing to standard output: Bad file desc' \
+  closed info disk.vmdk
+
+# A disk that is split into more files than a shell allows by default.
+if [ "$(ulimit -H -n)" = unlimited ] || [ "$(ulimit -H -n)" -gt 200 ]; then
+  $vmdkgen split size=600 piece=4 many.vmdk
+  (ulimit -S -n 50 && "$vmdk_img" map many.vmdk > out) ||
+    fail "the limit of open files is not raised"
+fi
