@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "context.h"
-#include "resolve.h"
 #include "sparse.h"
 
 /* The table cache is asked for every grain, by all threads; the grain
@@ -22,6 +22,18 @@
 
 /* Compressed grains in memory, while they are being inflated. */
 #define INFLATER_BUDGET (8 << 20)
+
+void
+folder_close (struct folder *f)
+{
+  if (f == NULL)
+    return;
+  if (f->fd >= 0)
+    close (f->fd);
+  free (f->path);
+  free (f->absolute);
+  free (f);
+}
 
 struct context *
 context_new (const struct vmdk_options *options)

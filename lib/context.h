@@ -15,7 +15,14 @@
 #include "log.h"
 #include "store.h"
 
-struct folder;
+/* Where a descriptor lies, or a trusted place. */
+struct folder {
+  int fd;          /* O_PATH */
+  char *path;      /* as it was found, for messages */
+  char *absolute;  /* without symbolic links */
+};
+
+extern void folder_close (struct folder *f); /* NULL is allowed */
 
 struct context {
   struct vmdk_log log;

@@ -34,6 +34,8 @@ struct kdmv {
   bool recovered;          /* the tables come from scanning */
 };
 
+/* The header (kdmv-header.c). */
+
 /* Decodes and checks all that can be checked without the rest of the
  * file.  what is "header" or "footer".  -1: reported, errno is EINVAL.
  */

@@ -25,18 +25,6 @@
 /* A FIFO must not hang us, and a terminal not become ours. */
 #define OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 
-void
-folder_close (struct folder *f)
-{
-  if (f == NULL)
-    return;
-  if (f->fd >= 0)
-    close (f->fd);
-  free (f->path);
-  free (f->absolute);
-  free (f);
-}
-
 /* Takes fd over. */
 static struct folder *
 folder_new (int fd, const char *path)

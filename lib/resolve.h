@@ -13,15 +13,6 @@
 #include "context.h"
 #include "descriptor.h"
 
-/* Where a descriptor lies, or a trusted place. */
-struct folder {
-  int fd;          /* O_PATH */
-  char *path;      /* as it was found, for messages */
-  char *absolute;  /* without symbolic links */
-};
-
-extern void folder_close (struct folder *f); /* NULL is allowed */
-
 /* The folder at path.  NULL: reported. */
 extern struct folder *folder_open (struct context *ctx, const char *path);
 

@@ -14,18 +14,6 @@
 #include "sparse.h"
 #include "tables.h"
 
-uint64_t
-sparse_gd_bytes (const struct sparse *sp)
-{
-  return sp->nr_gts * sp->format->entry_size;
-}
-
-uint64_t
-sparse_gt_bytes (const struct sparse *sp)
-{
-  return sp->gtes_per_gt * sp->format->entry_size;
-}
-
 void
 sparse_set_geometry (struct sparse *sp)
 {

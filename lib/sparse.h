@@ -83,8 +83,17 @@ struct sparse {
 extern void sparse_set_geometry (struct sparse *sp);
 
 /* Bytes of one directory, and of one table. */
-extern uint64_t sparse_gd_bytes (const struct sparse *sp);
-extern uint64_t sparse_gt_bytes (const struct sparse *sp);
+static inline uint64_t
+sparse_gd_bytes (const struct sparse *sp)
+{
+  return sp->nr_gts * sp->format->entry_size;
+}
+
+static inline uint64_t
+sparse_gt_bytes (const struct sparse *sp)
+{
+  return sp->gtes_per_gt * sp->format->entry_size;
+}
 
 /* extent_ops.map for every two-level format. */
 extern int sparse_map (struct extent *e, uint64_t offset, uint64_t length,
