@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "cache.h"
 
@@ -27,6 +28,11 @@
  * would make the heap grow in tiny steps.
  */
 #define FRAMES_PER_SLAB 32
+
+/* Larger ones get a mapping of their own, which is gone when they are: the
+ * heap keeps such pieces, for each thread, and so takes many times as much.
+ */
+#define LARGE_ENTRY (128 << 10)
 
 struct entry {
   struct entry *next_in_bucket;
@@ -148,6 +154,28 @@ add_slab_locked (struct cache *c, struct shard *s)
   }
 }
 
+static struct entry *
+allocate (size_t size)
+{
+  const size_t bytes = sizeof (struct entry) + size;
+  void *p;
+
+  if (size < LARGE_ENTRY)
+    return malloc (bytes);
+  p = mmap (NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+            -1, 0);
+  return p == MAP_FAILED ? NULL : p;
+}
+
+static void
+release (struct entry *e)
+{
+  if (e->size < LARGE_ENTRY)
+    free (e);
+  else
+    munmap (e, sizeof *e + e->size);
+}
+
 /* NULL: no memory. */
 static struct entry *
 new_memory_locked (struct cache *c, struct shard *s, size_t size)
@@ -155,7 +183,7 @@ new_memory_locked (struct cache *c, struct shard *s, size_t size)
   struct entry *e;
 
   if (c->frame_size == 0)
-    return malloc (sizeof *e + size);
+    return allocate (size);
   if (s->unused == NULL)
     add_slab_locked (c, s);
   e = s->unused;
@@ -168,7 +196,7 @@ static void
 drop_memory_locked (struct cache *c, struct shard *s, struct entry *e)
 {
   if (c->frame_size == 0)
-    free (e);
+    release (e);
   else {
     e->next_in_bucket = s->unused;
     s->unused = e;
@@ -251,14 +279,33 @@ evict_locked (const struct cache *c, struct shard *s)
   return NULL;
 }
 
-/* Evicts until so many bytes more are within the budget, if it can. */
+/* Evicts until there is room for an entry of that size, if it can.  Returns
+ * the memory of one of the same size, if there was one: most are, and the
+ * heap isn't good at giving their memory back.  (A new mapping is better:
+ * it takes no memory while its filler waits for its turn to inflate.)
+ */
+static struct entry *
+make_room_locked (struct cache *c, struct shard *s, size_t size)
+{
+  struct entry *e, *same = NULL;
+
+  while (s->stats.bytes + footprint (c, size) > c->shard_budget &&
+         (e = evict_locked (c, s)))
+    if (same == NULL && c->frame_size == 0 && e->size == size &&
+        size < LARGE_ENTRY)
+      same = e;
+    else
+      drop_memory_locked (c, s, e);
+  return same;
+}
+
+/* After many were pinned at a time. */
 static void
-make_room_locked (struct cache *c, struct shard *s, size_t bytes)
+trim_locked (struct cache *c, struct shard *s)
 {
   struct entry *e;
 
-  while (s->stats.bytes + bytes > c->shard_budget &&
-         (e = evict_locked (c, s)))
+  while (s->stats.bytes > c->shard_budget && (e = evict_locked (c, s)))
     drop_memory_locked (c, s, e);
 }
 
@@ -302,7 +349,7 @@ fill_entry (struct cache *c, struct shard *s, struct entry *e,
     remove_locked (c, s, e);
     drop_memory_locked (c, s, e);
   }
-  make_room_locked (c, s, 0); /* others were pinned when this one came */
+  trim_locked (c, s);
   pthread_mutex_unlock (&s->lock);
   if (r == 0)
     return e->data;
@@ -314,10 +361,10 @@ static struct entry *
 new_entry_locked (struct cache *c, struct shard *s, size_t h,
                   const void *owner, uint64_t number, size_t size)
 {
-  struct entry *e;
+  struct entry *e = make_room_locked (c, s, size);
 
-  make_room_locked (c, s, footprint (c, size));
-  e = new_memory_locked (c, s, size);
+  if (e == NULL)
+    e = new_memory_locked (c, s, size);
   s->stats.misses++;
   if (e == NULL)
     return NULL;
@@ -325,7 +372,7 @@ new_entry_locked (struct cache *c, struct shard *s, size_t h,
   e->number = number;
   e->size = size;
   e->filling = true;
-  e->used = true;
+  e->used = false;
   atomic_init (&e->pins, 1);
   insert_locked (c, s, h, e);
   return e;
@@ -421,7 +468,7 @@ free_shard (struct cache *c, struct shard *s)
     struct entry *const e = s->oldest;
 
     s->oldest = e->newer;
-    free (e);
+    release (e);
   }
   while (s->slabs) {
     struct slab *const slab = s->slabs;

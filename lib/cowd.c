@@ -83,9 +83,15 @@ check_directory (struct cowd *c, uint32_t gd_sector)
 
   if (gd_sector < COWD_HEADER_SECTORS)
     return bad_field (c, "gdOffset", gd_sector, "4 or more");
-  if (c->nr_gdes < sp->nr_gts)
-    return bad_field (c, "numGDEntries", c->nr_gdes,
-                      "enough for the capacity");
+  if (c->nr_gdes < sp->nr_gts) {
+    vmdk_error (&sp->e.ctx->log,
+                "%s: COWD header: numGDEntries is %" PRIu32 ", expected at "
+                "least %" PRIu64 " for numSectors %" PRIu64,
+                sp->e.store->name, c->nr_gdes, sp->nr_gts,
+                sp->capacity / SECTOR_SIZE);
+    errno = EINVAL;
+    return -1;
+  }
   if (end > sp->e.store->size) {
     vmdk_error (&sp->e.ctx->log,
                 "%s: truncated: the grain directory ends at byte %" PRIu64

@@ -71,6 +71,8 @@ vmdk_excerpt (char *buf, size_t size, const char *text)
     const unsigned char c = (unsigned char) text[i];
 
     buf[i] = is_control (before, c) ? '?' : text[i];
+    if (c >= 0x80 && before == 0xc2 && buf[i] == '?')
+      buf[i - 1] = '?';
     before = c;
   }
   buf[i] = '\0';

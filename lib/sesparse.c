@@ -164,9 +164,14 @@ check_constants (const struct sesparse *ss,
   if (!all_zero (d->pad, sizeof d->pad))
     return bad_field (ss, "const", "padding", 1, 0);
   if (le64_get (d->capacity) == 0 ||
-      le64_get (d->capacity) > VMDK_MAX_SIZE / SECTOR_SIZE)
-    return bad_field (ss, "const", "capacity", le64_get (d->capacity),
-                      VMDK_MAX_SIZE / SECTOR_SIZE);
+      le64_get (d->capacity) > VMDK_MAX_SIZE / SECTOR_SIZE) {
+    vmdk_error (&ss->sp.e.ctx->log, "%s: seSparse const header: capacity is "
+                "%" PRIu64 " sectors, expected 1 to %" PRIu64,
+                ss->sp.e.store->name, le64_get (d->capacity),
+                VMDK_MAX_SIZE / SECTOR_SIZE);
+    errno = EINVAL;
+    return -1;
+  }
   return 0;
 }
 
@@ -178,6 +183,20 @@ bad_region (const struct sesparse *ss, enum sesparse_region r,
               "%s: seSparse const header: region %s (%" PRIu64 " bytes at %"
               PRIu64 ") %s", ss->sp.e.store->name, sesparse_region_name (r),
               ss->region[r].size, ss->region[r].offset, what);
+  errno = EINVAL;
+  return -1;
+}
+
+/* Too large in sectors to be told in bytes. */
+static int
+huge_region (const struct sesparse *ss, enum sesparse_region r,
+             const struct sesparse_region_disk *disk)
+{
+  vmdk_error (&ss->sp.e.ctx->log,
+              "%s: seSparse const header: region %s (%" PRIu64 " sectors at %"
+              PRIu64 ") is too large, expected that it ends before 2^63 bytes",
+              ss->sp.e.store->name, sesparse_region_name (r),
+              le64_get (disk->size), le64_get (disk->offset));
   errno = EINVAL;
   return -1;
 }
@@ -208,7 +227,7 @@ decode_regions (struct sesparse *ss, const struct sesparse_header_disk *d)
         !sectors_to_bytes (le64_get (disk[i].size), &ss->region[i].size) ||
         __builtin_add_overflow (ss->region[i].offset, ss->region[i].size,
                                 &end) || end > VMDK_MAX_SIZE)
-      return bad_region (ss, i, "is too large");
+      return huge_region (ss, i, &disk[i]);
     if (ss->region[i].offset < SECTOR_SIZE)
       return bad_region (ss, i, "overlaps the header");
     if (check_disjoint (ss, i) == -1)

@@ -231,7 +231,7 @@ stream_unpack (struct extent *e, const struct run *run, void *buf)
   const struct kdmv *const k = (const struct kdmv *) e;
   struct inflater *const inflater =
     inflater_acquire (e->ctx->inflaters, max_packed (k));
-  size_t count;
+  size_t count = 0;
   int r;
 
   if (inflater == NULL) {
