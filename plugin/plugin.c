@@ -163,15 +163,14 @@ set_cid_check (const char *value)
   return -1;
 }
 
+/* nbdkit says what is wrong. */
 static int
-set_bool (const char *key, const char *value, bool *result)
+set_bool (const char *value, bool *result)
 {
   const int r = nbdkit_parse_bool (value);
 
-  if (r == -1) {
-    nbdkit_error ("%s=%s: expected true or false", key, value);
+  if (r == -1)
     return -1;
-  }
   *result = r;
   return 0;
 }
@@ -216,11 +215,11 @@ vmdk_config (const char *key, const char *value)
   if (strcmp (key, "extent") == 0)
     return add_extent (value);
   if (strcmp (key, "allow-devices") == 0)
-    return set_bool (key, value, &options.allow_devices);
+    return set_bool (value, &options.allow_devices);
   if (strcmp (key, "single-link") == 0)
-    return set_bool (key, value, &options.single_link);
+    return set_bool (value, &options.single_link);
   if (strcmp (key, "recover") == 0)
-    return set_bool (key, value, &options.recover);
+    return set_bool (value, &options.recover);
   if (strcmp (key, "cid-check") == 0)
     return set_cid_check (value);
   if (strcmp (key, "table-cache") == 0)
@@ -425,14 +424,14 @@ add_range (void *opaque, const struct vmdk_range *range)
   if (range->offset >= l->end)
     return 1;
   if (type != l->type) {
+    if (l->one && range->offset != l->run)
+      return 1;
     l->type = type;
     l->run = range->offset;
   }
   if (range->offset - l->run + length > UINT32_MAX)
     length = UINT32_MAX - (range->offset - l->run);
-  if (nbdkit_add_extent (l->extents, range->offset, length, type) == -1)
-    return -1;
-  return l->one;
+  return nbdkit_add_extent (l->extents, range->offset, length, type);
 }
 
 static int
