@@ -24,7 +24,7 @@ import struct
 import sys
 
 OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT = 7, 8, 10
-CMD_READ, CMD_CACHE, CMD_BLOCK_STATUS = 0, 5, 7
+CMD_READ, CMD_DISC, CMD_CACHE, CMD_BLOCK_STATUS = 0, 2, 5, 7
 FLAG_REQ_ONE = 8
 REPLY_DONE, REPLY_DATA, REPLY_HOLE, REPLY_STATUS = 0, 1, 2, 5
 
@@ -92,6 +92,12 @@ class Client:
                 if error is not None:
                     raise ServerError(error)
                 return
+
+    def close(self):
+        """Say goodbye, and wait until the server has closed as well."""
+        self.sock.sendall(struct.pack('>IHHQQI', 0x25609513, 0, CMD_DISC, 0,
+                                      0, 0))
+        self.stream.read()
 
     def read(self, offset, length):
         """The bytes."""
@@ -177,6 +183,7 @@ def main(argv):
             used, text = took.get(words[0], 3), 'error %d' % error.args[0]
         print(text)
         words = words[used:]
+    client.close()
     return 0
 
 

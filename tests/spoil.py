@@ -22,16 +22,23 @@ from vmdkformat import offset_of, poke  # noqa: E402
 BLOCK = 4096
 
 
-def copy(source, target):
-    """Copy a file, and leave out what is zero."""
-    with open(source, 'rb') as old, open(target, 'wb') as new:
+def blocks(path):
+    """(offset, bytes) of those blocks of a file that aren't zero."""
+    with open(path, 'rb') as f:
         at = 0
-        while block := old.read(BLOCK):
-            if any(block):
-                new.seek(at)
-                new.write(block)
+        while block := f.read(BLOCK):
+            if block.strip(b'\0'):
+                yield at, block
             at += len(block)
-        new.truncate(at)
+
+
+def write(path, good, length):
+    """Write such blocks."""
+    with open(path, 'wb') as f:
+        for at, block in good:
+            f.seek(at)
+            f.write(block)
+        f.truncate(length)
 
 
 def spoil(path, name, value):
@@ -51,9 +58,10 @@ def main(argv):
     if len(argv) != 2:
         print(__doc__)
         return 2
+    good, length = list(blocks(argv[1])), os.path.getsize(argv[1])
     for number, line in enumerate(sys.stdin, 1):
         path = 'case-%d' % number
-        copy(argv[1], path)
+        write(path, good, length)
         for name, value in re.findall(r'(\S+)=(\S+)', line):
             spoil(path, name, value)
     return 0
