@@ -44,6 +44,8 @@ struct window {
   const struct store *store; /* of whose tables; NULL: nothing yet */
   uint64_t start;  /* buf has the bytes from this offset on */
   uint64_t data;   /* a byte that isn't in a hole */
+  const struct extent *sound_of; /* whose page at offset sound was seen to */
+  uint64_t sound;                /* have no bad entry */
   uint8_t buf[8192];
 };
 

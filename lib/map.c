@@ -15,7 +15,7 @@
 /* Shorter ranges have a few pages of tables, which may as well be cached
  * for the reads that mostly come next; bytes.
  */
-#define LONG_WALK (UINT64_C (256) << 20)
+#define LONG_WALK (UINT64_C (64) << 20)
 
 struct mapping {
   const struct vmdk_log *log;
@@ -24,11 +24,13 @@ struct mapping {
   bool detail;
   struct vmdk_range range; /* not reported yet; length 0: none */
 
-  /* What was last heard of a file: [data, stop) has data, what is before
-   * from hole on is a hole.
-   */
-  const struct store *store;
-  uint64_t hole, data, stop;
+  /* What was last heard of the files of a link, and of some below it. */
+  struct seen {
+    const struct store *store;
+    uint64_t hole; /* from here to data is a hole, */
+    uint64_t data; /* from here to stop are data */
+    uint64_t stop;
+  } seen[8];
 };
 
 static int
@@ -88,14 +90,19 @@ add_range (struct mapping *m, const struct vmdk_range *next)
 /* Finds the first data of the file from offset on, with as few questions
  * to the system as possible: runs mostly follow each other in the file.
  */
-static void
-find_data (struct mapping *m, struct store *store, uint64_t offset)
+static const struct seen *
+find_data (struct mapping *m, unsigned depth, struct store *store,
+           uint64_t offset)
 {
-  if (m->store == store && offset >= m->hole && offset < m->stop)
-    return;
-  m->store = store;
-  m->hole = offset;
-  store_find_data (store, offset, UINT64_MAX, &m->data, &m->stop);
+  struct seen *const s =
+    &m->seen[depth % (sizeof m->seen / sizeof m->seen[0])];
+
+  if (s->store == store && offset >= s->hole && offset < s->stop)
+    return s;
+  s->store = store;
+  s->hole = offset;
+  store_find_data (store, offset, UINT64_MAX, &s->data, &s->stop);
+  return s;
 }
 
 /* Parts that are holes in the file read as zero. */
@@ -105,19 +112,20 @@ add_data (struct mapping *m, struct vmdk_range *range, const struct run *run)
   uint64_t offset = run->file_offset, length = run->length;
 
   while (length > 0) {
+    const struct seen *const s =
+      find_data (m, range->link, run->store, offset);
     uint64_t n;
     int r;
 
-    find_data (m, run->store, offset);
-    if (offset < m->data) {
+    if (offset < s->data) {
       range->status = VMDK_ZERO;
       range->file_offset = 0;
-      n = m->data - offset;
+      n = s->data - offset;
     }
     else {
       range->status = VMDK_DATA;
       range->file_offset = run->store->no_file ? 0 : offset;
-      n = m->stop - offset;
+      n = s->stop - offset;
     }
     range->length = n < length ? n : length;
     r = add_range (m, range);

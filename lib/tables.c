@@ -34,7 +34,6 @@
 struct table {
   uint64_t number;
   uint64_t place; /* byte offset */
-  bool from_mirror; /* place is that of the redundant copy */
 };
 
 uint64_t
@@ -76,6 +75,46 @@ struct gd_page {
   uint64_t first; /* GDE */
 };
 
+static enum entry_kind
+gde_kind (const struct sparse *sp, const void *page, uint64_t i)
+{
+  uint64_t position;
+
+  return sp->format->decode_gde (sp, tables_entry (sp, page, i), &position);
+}
+
+/* Who keeps tables twice has all of them from the beginning, so an entry
+ * without one is as suspect as one that can't be right, if the redundant
+ * directory has one.  Its table says the same as the lost one did.
+ */
+static int
+fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
+{
+  struct sparse *const sp = p->sp;
+  const unsigned entry_size = sp->format->entry_size;
+  const uint64_t n = count / entry_size;
+  uint8_t mirror[TABLE_PAGE_SIZE];
+  const int r = store_pread (sp->tables, data, count,
+                             sp->gd[0] + p->first * entry_size);
+  uint64_t i = 0;
+
+  while (r == 0 && i < n && gde_kind (sp, data, i) == ENTRY_PLACE)
+    i++;
+  if (r == 0 && i == n)
+    return 0;
+  if (store_pread (sp->tables, mirror, count,
+                   sp->gd[1] + p->first * entry_size) == -1)
+    return r;
+  for (i = 0; i < n; i++)
+    if (r == -1 || (gde_kind (sp, data, i) != ENTRY_PLACE &&
+                    gde_kind (sp, mirror, i) == ENTRY_PLACE)) {
+      memcpy ((void *) tables_entry (sp, data, i),
+              tables_entry (sp, mirror, i), entry_size);
+      warn_mirror (sp, "directory entry", p->first + i);
+    }
+  return 0;
+}
+
 static int
 fill_gd_page (void *opaque, void *data, size_t size)
 {
@@ -89,6 +128,8 @@ fill_gd_page (void *opaque, void *data, size_t size)
               p->sp->tables->name, p->copy ? "'s redundant copy" : "",
               p->first);
   memset ((char *) data + count, 0, size - count);
+  if (p->copy == 0 && p->sp->gd[1])
+    return fill_mended_gd_page (p, data, count);
   return store_pread (p->sp->tables, data, count,
                       p->sp->gd[p->copy] + start);
 }
@@ -123,6 +164,9 @@ read_gde (struct sparse *sp, unsigned copy, uint64_t number)
 
   if (page == NULL) {
     gde.err = errno;
+    if (errno == ENOMEM)
+      vmdk_error (&sp->e.ctx->log, "%s: loading the grain directory: %m",
+                  sp->e.store->name);
     return gde;
   }
   entry = tables_entry (sp, page, i);
@@ -151,19 +195,11 @@ report_gde (const struct sparse *sp, uint64_t number, const struct gde *gde)
 static int
 find_table (struct sparse *sp, uint64_t number, struct table *t)
 {
-  struct gde gde = read_gde (sp, 0, number);
-  const struct gde primary = gde;
+  const struct gde gde = read_gde (sp, 0, number);
 
-  *t = (struct table) { .number = number };
-  if (gde.kind == ENTRY_BAD && sp->gd[1]) {
-    gde = read_gde (sp, 1, number);
-    t->from_mirror = true;
-    if (gde.kind != ENTRY_BAD)
-      warn_mirror (sp, "directory entry", number);
-  }
-  t->place = gde.position;
+  *t = (struct table) { .number = number, .place = gde.position };
   if (gde.kind == ENTRY_BAD)
-    return report_gde (sp, number, &primary);
+    return report_gde (sp, number, &gde);
   return gde.kind == ENTRY_PLACE;
 }
 
@@ -230,7 +266,7 @@ read_mirror (const struct gt_page *p, void *mirror, size_t size)
 {
   struct gde gde;
 
-  if (p->sp->gd[1] == 0 || p->table->from_mirror)
+  if (p->sp->gd[1] == 0)
     return false;
   gde = read_gde (p->sp, 1, p->table->number);
   return gde.kind == ENTRY_PLACE &&
@@ -272,6 +308,9 @@ load_page (struct sparse *sp, const struct table *t, uint64_t first,
   page->data = cache_get (sp->e.ctx->tables, sp, GT_PAGES | first,
                           page_size (sp), fill_gt_page, &p);
   page->pinned = page->data != NULL;
+  if (page->data == NULL && errno == ENOMEM)
+    vmdk_error (&sp->e.ctx->log, "%s: loading a grain table: %m",
+                sp->e.store->name);
   return page->data ? 0 : -1;
 }
 
@@ -305,10 +344,17 @@ static uint64_t
 skip_gd_hole (struct sparse *sp, uint64_t t, uint64_t end)
 {
   const unsigned entry_size = sp->format->entry_size;
-  const uint64_t start = sp->gd[0] + t * entry_size;
-  const uint64_t blank =
-    (store_next_data (sp->tables, start) - start) / entry_size;
+  uint64_t blank = UINT64_MAX;
+  int copy;
 
+  for (copy = 0; copy < 2 && sp->gd[copy]; copy++) {
+    const uint64_t start = sp->gd[copy] + t * entry_size;
+    const uint64_t n =
+      (store_next_data (sp->tables, start) - start) / entry_size;
+
+    if (n < blank)
+      blank = n;
+  }
   return blank < end - t ? t + blank : end;
 }
 
@@ -406,7 +452,13 @@ find_in_window (struct sparse *sp, const struct table *t, uint64_t first,
     return true;
   }
   page->data = w->buf + (b.start - w->start);
-  return !has_bad_gte (sp, page->data, page_size (sp));
+  if (w->sound_of == &sp->e && w->sound == b.start)
+    return true;
+  if (has_bad_gte (sp, page->data, page_size (sp)))
+    return false;
+  w->sound_of = &sp->e;
+  w->sound = b.start;
+  return true;
 }
 
 int

@@ -55,6 +55,14 @@ mended "table entries"
 build kdmv.gdOffset=0xfffffff
 mended gdOffset
 
+# A table that is only in the redundant directory was lost from the other:
+# it would read as zero, without a word.
+build 'gde[1]=0'
+mended "lost directory entry"
+build
+$vmdkgen patch d.vmdk 'gde[0]' hex "$(printf '00%.0s' $(seq 40))"
+mended "lost directory"
+
 # The other copy is not looked at without need.
 build
 garbage 'rgde[0]' 12
