@@ -198,7 +198,8 @@ find_data_start (struct kdmv *k)
 static int
 find_tables (struct kdmv *k)
 {
-  const bool recover = k->sp.e.ctx->options->recover;
+  const bool recover = k->sp.e.ctx->options->recover &&
+    (k->h.flags & KDMV_FLAG_MARKERS);
 
   if (k->h.gd_offset == KDMV_GD_AT_END) {
     const int r = stream_find_footer (k);
@@ -206,10 +207,12 @@ find_tables (struct kdmv *k)
     if (r == -1)
       return -1;
     if (r == 0)
-      return recover && (k->h.flags & KDMV_FLAG_MARKERS) ?
-        stream_recover (k) : report_no_footer (k);
+      return recover ? stream_recover (k) : report_no_footer (k);
     apply_header (k);
   }
+  /* A directory in front says nothing about what is missing behind. */
+  if (recover && !(k->has_footer && directory_fits (k, k->h.gd_offset)))
+    return stream_recover (k);
   if (k->h.capacity == 0) {
     vmdk_error (&k->sp.e.ctx->log, "%s: neither header nor descriptor say "
                 "how large the disk is (capacity 0)", k->sp.e.store->name);

@@ -53,7 +53,8 @@ extern const struct sparse_format kdmv_format;
 /* Streams (stream.c). */
 
 /* Finds the footer and puts it in place of k->h, which says that the
- * directory is at the end.  0: none was found, which was not reported.
+ * directory is at the end.  0: none was found, which was not reported; a
+ * bad one is none when the options say that the stream may be recovered.
  */
 extern int stream_find_footer (struct kdmv *k);
 

@@ -21,7 +21,7 @@
 /* How far from the end of the file a footer is looked for: what was
  * appended to the stream is skipped, such as padding of archives.
  */
-#define FOOTER_SEARCH (1024 * 1024)
+#define FOOTER_SEARCH (1 << 20)
 
 /* Recovered tables may take 16 times the file (that is more than one small
  * grain in each table gives), but their entries count sectors with 32 bits.
@@ -62,13 +62,17 @@ static int
 use_footer (struct kdmv *k, const uint8_t *sector, uint64_t offset)
 {
   struct sparse *const sp = &k->sp;
+  const bool recover = sp->e.ctx->options->recover;
+  const struct vmdk_log *const log = recover ? &vmdk_no_log : &sp->e.ctx->log;
   struct kdmv_header footer;
 
-  if (kdmv_decode_header (&sp->e.ctx->log, sp->e.store->name, "footer",
+  if (kdmv_decode_header (log, sp->e.store->name, "footer",
                           (const void *) sector, &footer) == -1)
-    return -1;
+    return recover ? 0 : -1;
   if (footer.gd_offset == KDMV_GD_AT_END) {
-    vmdk_error (&sp->e.ctx->log, "%s: the footer at offset %" PRIu64
+    if (recover)
+      return 0;
+    vmdk_error (log, "%s: the footer at offset %" PRIu64
                 " doesn't say where the grain directory is (gdOffset is "
                 "the same as in the header)", sp->e.store->name, offset);
     errno = EINVAL;
@@ -427,24 +431,31 @@ check_tables_size (const struct scan *s)
   return -1;
 }
 
+static const char *
+temporary_folder (void)
+{
+  const char *const dir = getenv ("TMPDIR");
+
+  return dir && dir[0] ? dir : "/var/tmp";
+}
+
 static int
 report_tables (const struct scan *s)
 {
   vmdk_error (&s->k->sp.e.ctx->log,
-              "%s: recover: temporary file for the tables: %m",
-              s->k->sp.e.store->name);
+              "%s: recover: temporary file for the tables in folder %s: %m; "
+              "TMPDIR names another", s->k->sp.e.store->name,
+              temporary_folder ());
   return -1;
 }
 
 static int
 open_unnamed_file (void)
 {
-  const char *dir = getenv ("TMPDIR");
+  const char *const dir = temporary_folder ();
   char *name;
   int fd;
 
-  if (dir == NULL || dir[0] == '\0')
-    dir = "/var/tmp";
   fd = open (dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (fd >= 0)
     return fd;
@@ -609,7 +620,7 @@ stream_recover (struct kdmv *k)
     r = make_tables (s);
   if (r == 0)
     vmdk_warning (&k->sp.e.ctx->log,
-                  "%s: no footer: %" PRIu64 " grains were found by their "
+                  "%s: recovered: %" PRIu64 " grains were found by their "
                   "markers, %" PRIu64 " of them more than once; everything "
                   "else reads as if it had never been written",
                   k->sp.e.store->name, s->grains, s->duplicates);

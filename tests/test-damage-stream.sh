@@ -30,7 +30,7 @@ json.dump ([r for r in runs if r["length"]], open ("e", "w"))
 END2
   check_server e.raw e
   [ "$(nbd random 50 e.raw)" = same ]
-  server_warnings | grep -q "d.vmdk: no footer: $1 grains were found" ||
+  server_warnings | grep -q "d.vmdk: recovered: $1 grains were found" ||
     fail "$(cat "$server_log")"
   [ -z "$(server_errors)" ] || fail "$(server_errors)"
   stop_server
@@ -65,6 +65,17 @@ build
 $vmdkgen truncate d.vmdk -1024
 truncated
 recovered 626
+
+# A footer that is damaged, or points nowhere, is as good as none.
+build footer.grainSize=77
+recovered 626
+build footer.gdOffset=0xffffff
+recovered 626
+
+# A directory in front doesn't say what is missing behind.
+build layout=front
+$vmdkgen truncate d.vmdk 'grain[300]+100'
+recovered 300
 
 # Also with what else may stand between grains.
 build progress=3 alloc=all/n
