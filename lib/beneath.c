@@ -10,23 +10,28 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#ifdef HAVE_LINUX_OPENAT2_H
+#include <linux/openat2.h>
+#endif
 
-#include "resolve.h"
+#include "beneath.h"
 
 /* The kernel gives up with EAGAIN when something is renamed meanwhile. */
 #define MAX_TRIES 64
 
-/* There is no function for it in the C library. */
+/* There is no function for it in the C library, and so no one who adds
+ * O_LARGEFILE where it is needed.
+ */
 static int
 try_openat2 (int dirfd, const char *path, int flags)
 {
+#if defined HAVE_LINUX_OPENAT2_H && defined SYS_openat2
   const struct open_how how = {
-    .flags = (unsigned) flags,
+    .flags = (unsigned) (flags | (flags & O_PATH ? 0 : O_LARGEFILE)),
     .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
   };
   int tries = MAX_TRIES;
@@ -36,6 +41,13 @@ try_openat2 (int dirfd, const char *path, int flags)
     fd = syscall (SYS_openat2, dirfd, path, &how, sizeof how);
   while (fd == -1 && (errno == EAGAIN || errno == EINTR) && --tries > 0);
   return (int) fd;
+#else
+  (void) dirfd;
+  (void) path;
+  (void) flags;
+  errno = ENOSYS;
+  return -1;
+#endif
 }
 
 /* Steps into the folder that is the first component of *path. */

@@ -138,7 +138,10 @@ check_cid (const struct link *child, const struct link *parent)
   const uint32_t expected = child->desc ? child->desc->parent_cid : CID_NONE;
   const uint32_t found = parent->desc ? parent->desc->cid : CID_NONE;
 
-  if (found == expected || how == VMDK_CID_OFF)
+  /* Without a parentCID there is nothing to compare, and whoever opens
+   * the parent all the same was told, or named it.
+   */
+  if (found == expected || expected == CID_NONE || how == VMDK_CID_OFF)
     return 0;
 #define MISMATCH \
   "%s: was made over a parent with CID %08" PRIx32 ", but %s has CID %08" \
@@ -149,7 +152,9 @@ check_cid (const struct link *child, const struct link *parent)
                   parent->store->name, found);
     return 0;
   }
-  vmdk_error (log, MISMATCH "; cid-check=warn opens it all the same",
+  vmdk_error (log, MISMATCH "; bring back the parent as it was, or name the "
+              "right one with parent=FILE; cid-check=warn serves the mixture, "
+              "which may never have been on any disk",
               child->store->name, expected, parent->store->name, found);
   errno = EINVAL;
   return -1;
@@ -194,6 +199,11 @@ find_parent (const struct link *top, const struct link *child,
   struct context *const ctx = child->ctx;
   uint32_t expected;
 
+  if (child == top && ctx->options->parent && child->desc &&
+      child->desc->parent_cid == CID_NONE)
+    vmdk_warning (&ctx->log, "%s: says that it has no parent (parentCID is "
+                  "ffffffff); %s is used because parent= names it",
+                  child->store->name, ctx->options->parent);
   if (child == top && ctx->options->parent)
     return resolve_by_hand (ctx, ctx->options->parent, folder);
   expected = child->desc->parent_cid;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "kdmv.h"
 #include "link.h"
@@ -65,15 +66,50 @@ guess_descriptor (const char *name)
   return guess;
 }
 
+/* What people also have lying beside their disks. */
+static const char *
+recognise (const struct store *store, const char *text, size_t count)
+{
+  static const struct {
+    size_t offset;
+    const char *magic;
+    const char *what;
+  } others[] = {
+    { 257, "ustar", "this is a tar archive, as OVA files are; unpack it and "
+      "open the disk in it" },
+    { 0, "\x1f\x8b", "this is compressed (gzip); uncompress it" },
+    { 0, "BZh", "this is compressed (bzip2); uncompress it" },
+    { 0, "\xfd" "7zXZ", "this is compressed (xz); uncompress it" },
+    { 0, "\x28\xb5\x2f\xfd", "this is compressed (zstd); uncompress it" },
+    { 0, "QFI\xfb", "this is a qcow2 image, not a VMDK" },
+    { 0, "vhdxfile", "this is a VHDX image, not a VMDK" },
+  };
+  size_t i;
+
+  if (store->size == 0)
+    return "the file is empty";
+  for (i = 0; i < sizeof others / sizeof others[0]; i++) {
+    const size_t n = strlen (others[i].magic);
+
+    if (others[i].offset + n <= count &&
+        memcmp (text + others[i].offset, others[i].magic, n) == 0)
+      return others[i].what;
+  }
+  return NULL;
+}
+
 static int
 report_not_a_link (const struct vmdk_log *log, const struct store *store,
                    const char *what)
 {
   char *const guess = guess_descriptor (store->name);
 
-  if (guess)
+  if (guess && access (guess, F_OK) == 0)
     vmdk_error (log, "%s: %s; open the descriptor instead, which is "
                 "probably %s", store->name, what, guess);
+  else if (guess)
+    vmdk_error (log, "%s: %s; open the descriptor instead, which is usually "
+                "called %s, but isn't there", store->name, what, guess);
   else
     vmdk_error (log, "%s: %s; open the descriptor that names it instead",
                 store->name, what);
@@ -105,7 +141,7 @@ read_embedded (const struct vmdk_log *log, struct store *store,
   if (text == NULL)
     return -1;
   if (text[0] != '\0') {
-    *desc = descriptor_parse (log, store->name, text, strlen (text));
+    *desc = descriptor_parse (log, store->name, text, count);
     if (*desc == NULL) {
       free (text);
       return -1;
@@ -126,7 +162,11 @@ read_separate (const struct vmdk_log *log, struct store *store,
 
   if (text == NULL)
     return -1;
-  if (!descriptor_probe (text, count))
+  if (!descriptor_probe (text, count) && recognise (store, text, count)) {
+    vmdk_error (log, "%s: %s", store->name, recognise (store, text, count));
+    errno = EINVAL;
+  }
+  else if (!descriptor_probe (text, count))
     report_not_a_link (log, store, "this is neither a VMDK descriptor nor a "
                        "sparse extent (no known magic number)");
   else if (store->size > VMDK_MAX_DESCRIPTOR) {

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beneath.h"
 #include "resolve.h"
 
 /* A FIFO must not hang us, and a terminal not become ours. */
@@ -147,11 +148,14 @@ to_utf8 (const char *encoding, const char *name)
   char *out = utf8;
   iconv_t cd;
 
-  if (utf8 == NULL)
+  if (utf8 == NULL || !is_known_encoding (encoding)) {
+    free (utf8);
     return NULL;
+  }
   cd = iconv_open ("UTF-8", encoding);
   if (cd == (iconv_t) -1 ||
-      iconv (cd, &in, &in_left, &out, &out_left) == (size_t) -1)
+      iconv (cd, &in, &in_left, &out, &out_left) == (size_t) -1 ||
+      iconv (cd, NULL, NULL, &out, &out_left) == (size_t) -1)
     out = utf8;
   if (cd != (iconv_t) -1)
     iconv_close (cd);
@@ -293,7 +297,10 @@ report_extent (const struct context *ctx, const char *file,
 
   vmdk_excerpt (name, sizeof name, line->name);
   vmdk_excerpt (dir, sizeof dir, folder->path);
-  if (out && strncmp (name, "/dev/", 5) == 0)
+  if (errno == EMFILE)
+    vmdk_error (&ctx->log, "%s: line %u: extent \"%s\": %m; allow more with "
+                "ulimit -n (systemd: LimitNOFILE)", file, line->line, name);
+  else if (out && strncmp (name, "/dev/", 5) == 0)
     vmdk_error (&ctx->log, "%s: line %u: extent \"%s\" is a device; if the "
                 "image may be trusted, use allow-devices=true", file,
                 line->line, name);
@@ -381,8 +388,7 @@ resolve_extent (struct context *ctx, const char *file,
                           "open file: say where its extents are with "
                           "extent=NAME=PATH");
   fd = open_extent (ctx, folder, line->name);
-  if (fd == -1 && errno == ENOENT && encoding &&
-      is_known_encoding (encoding)) {
+  if (fd == -1 && errno == ENOENT && encoding) {
     char *const utf8 = to_utf8 (encoding, line->name);
 
     errno = ENOENT;
@@ -533,6 +539,23 @@ from_windows (const char *hint)
   return path;
 }
 
+/* Or it was moved to one of the trusted folders. */
+static void
+try_roots (struct search *s, const char *base)
+{
+  size_t i;
+
+  for (i = 0; i < s->ctx->nr_roots; i++) {
+    const char *const root = s->ctx->roots[i]->absolute;
+    char *const path =
+      strcmp (root, s->folder->absolute) == 0 ? NULL : join (root, base);
+
+    if (path)
+      try_name (s, path);
+    free (path);
+  }
+}
+
 static void
 try_everywhere (struct search *s, const char *hint)
 {
@@ -545,6 +568,7 @@ try_everywhere (struct search *s, const char *hint)
     if (strcmp (base_name (converted), hint) != 0)
       try_name (s, base_name (converted));
     try_sibling (s, converted);
+    try_roots (s, base_name (converted));
   }
   free (converted);
 }
@@ -569,14 +593,15 @@ resolve_parent (struct context *ctx, const char *file,
     return NULL;
   }
   try_everywhere (&s, hint);
-  utf8 = encoding ? to_utf8 (encoding, hint) : NULL;
+  utf8 = encoding && !s.best_matches ? to_utf8 (encoding, hint) : NULL;
   if (utf8)
     try_everywhere (&s, utf8);
   free (utf8);
   if (s.best == NULL) {
-    vmdk_error (&ctx->log, "%s: its parent \"%s\" was not found: %s; use "
-                "parent=FILE or trusted-dir=DIR, or single-link=true for "
-                "this layer alone", file, name, s.tried);
+    vmdk_error (&ctx->log, "%s: its parent \"%s\" can't be opened: %s; if "
+                "it is in another folder, use trusted-dir=DIR, or parent=FILE "
+                "for the parent of the disk that you named; or read only "
+                "that layer with single-link=true", file, name, s.tried);
     errno = ENOENT;
     return NULL;
   }

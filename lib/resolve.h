@@ -43,11 +43,4 @@ resolve_parent (struct context *ctx, const char *file,
                 bool (*matches) (void *opaque, struct store *store),
                 void *opaque, struct folder **parent_folder);
 
-/* Opens path, which must lie below the folder dirfd also after all
- * symbolic links are followed: openat2(2), or where the kernel hasn't
- * got it the walk, which follows no links at all.
- */
-extern int open_beneath (int dirfd, const char *path, int flags);
-extern int open_beneath_walk (int dirfd, const char *path, int flags);
-
 #endif /* VMDK_RESOLVE_H */

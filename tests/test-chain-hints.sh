@@ -41,7 +41,7 @@ refuses ()
 {
   cp base.vmdk "$2"
   child "$3"
-  expect_error "vm/c.vmdk: its parent .* was not found: .*$1" \
+  expect_error "vm/c.vmdk: its parent .* can.t be opened: .*$1" \
                run_plugin file=vm/c.vmdk "${@:4}"
   rm "$2"
 }
@@ -57,6 +57,7 @@ finds vm/sub/p.vmdk "$scratch/vm/sub/../sub/p.vmdk"
 finds vm/p.vmdk sub/../p.vmdk
 
 # Elsewhere only in a trusted folder.
+finds other/p.vmdk /gone/p.vmdk trusted-dir=other
 refuses "$out" other/p.vmdk ../other/p.vmdk
 refuses "$out" other/p.vmdk "$scratch/other/p.vmdk"
 finds other/p.vmdk ../other/p.vmdk trusted-dir=other
@@ -101,8 +102,8 @@ expect_error 'vm/c.vmdk: .*CID 00000007, but vm/.*p.vmdk has CID 00000008' \
 # What isn't there, or isn't a file.
 rm -r vm/p.vmdk vm/base
 child p.vmdk
-expect_error 'its parent "p.vmdk" was not found: "vm/p.vmdk": No such file' \
+expect_error 'its parent "p.vmdk" can.t be opened: "vm/p.vmdk": No such file' \
              run_plugin file=vm/c.vmdk
 mkdir vm/p.vmdk
-expect_error 'its parent "p.vmdk" was not found: .*not a regular file' \
+expect_error 'its parent "p.vmdk" can.t be opened: .*not a regular file' \
              run_plugin file=vm/c.vmdk

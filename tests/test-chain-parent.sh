@@ -16,7 +16,7 @@ $vmdkgen chain map=m size=999 layers='sparse grain=8 alloc=random:60;
   split piece=333 grain=16 alloc=mixed:30; cowd alloc=mixed:30' d.vmdk d.raw
 cd ..
 mv a/d-1*.vmdk a/d-0.vmdk b
-expect_error 'a/d.vmdk: its parent "d-1.vmdk" was not found' \
+expect_error 'a/d.vmdk: its parent "d-1.vmdk" can.t be opened' \
              run_plugin file=a/d.vmdk
 
 # That folder is then as good as the image's: for its extents and parents.

@@ -57,7 +57,7 @@ ln -s ../outside/secret.vmdk link.vmdk
 ln -s ../outside out
 mkfifo fifo
 mkdir sub
-lost='d\.vmdk: its parent ".*" was not found: .*leads out.*trusted-dir=DIR'
+lost='d\.vmdk: its parent ".*" can.t be opened: .*leads out.*trusted-dir=DIR'
 for hint in ../outside/secret.vmdk "$PWD/../outside/secret.vmdk" link.vmdk \
             out/secret.vmdk sub/../../outside/secret.vmdk; do
   child d.vmdk "$hint"
@@ -66,17 +66,17 @@ done
 child d.vmdk '..\outside\secret.vmdk'
 expect_error "$lost" run_plugin d.vmdk
 child d.vmdk 'C:\..\outside\secret.vmdk'
-expect_error 'was not found' run_plugin d.vmdk
+expect_error 'can.t be opened' run_plugin d.vmdk
 
 # What is there, but can't be a parent.
 for hint in /etc/passwd /dev/zero nbd://localhost/x 'json:{}' none.vmdk; do
   child d.vmdk "$hint"
-  expect_error "d\.vmdk: its parent .* was not found: " \
+  expect_error "d\.vmdk: its parent .* can.t be opened: " \
     run_plugin d.vmdk allow-devices=true
 done
 for hint in fifo sub .; do
   child d.vmdk $hint
-  expect_error "d\.vmdk: its parent \"$hint\" was not found: .*not a regular" \
+  expect_error "d\.vmdk: its parent \"$hint\" can.t be opened: .*not a regular" \
     run_plugin d.vmdk
 done
 child d.vmdk good.raw

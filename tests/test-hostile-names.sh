@@ -118,6 +118,6 @@ expect_error 'disk/fifo: is a FIFO' run_plugin disk/fifo
 expect_error '/dev/zero: is a character device' run_plugin /dev/zero
 expect_error 'none: No such file' run_plugin none
 : > empty
-expect_error 'empty: this is neither a VMDK descriptor' run_plugin empty
+expect_error 'empty: the file is empty' run_plugin empty
 expect_error 'fd=-2: expected' run_plugin fd=-2
 expect_error 'file descriptor 99: Bad file descriptor' run_plugin fd=99

@@ -43,7 +43,7 @@ fi
 print_descriptor 'RW 128 FLAT "x" 0' "parentFileNameHint=\"$device\"" |
   sed 's/^parentCID=.*/parentCID=12345678/' > disk/d.vmdk
 cp good.raw disk/x
-expect_error 'its parent .* was not found' \
+expect_error 'its parent .* can.t be opened' \
   run_plugin disk/d.vmdk allow-devices=true trusted-dir=/dev
 
 # A sparse extent on a device.

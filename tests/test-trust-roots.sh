@@ -87,11 +87,12 @@ child ()
 for place in store other; do
   write_descriptor $place/base.vmdk 'RW 8 FLAT "flat" 0'
 done
-lost='disk/d\.vmdk: its parent .* was not found: .*leads out'
+lost='disk/d\.vmdk: its parent .* can.t be opened: .*leads out'
 for hint in ../store/base.vmdk "$PWD/store/base.vmdk"; do
   child "$hint"
   refused "$lost"
-  refused "$lost" trusted-dir=other
+  mkdir -p elsewhere
+  refused "$lost" trusted-dir=elsewhere
   served_right disk/d.vmdk trusted-dir=store
   served_right disk/d.vmdk parent=store/base.vmdk
 done
