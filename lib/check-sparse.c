@@ -15,7 +15,7 @@
 #include "le.h"
 
 #define GD_PIECE_SIZE 65536
-#define GT_PIECE_SIZE (1024 * 1024) /* at least the largest table */
+#define GT_PIECE_SIZE (1 << 20) /* at least the largest table */
 #define NR_SPANS 65536
 
 void

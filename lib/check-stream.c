@@ -12,8 +12,8 @@
 
 #include "check-kdmv.h"
 
-#define BUFFER_SIZE (1024 * 1024) /* or the longest grain */
-#define FOOTER_SEARCH (1024 * 1024)
+#define BUFFER_SIZE (1 << 20) /* or the longest grain */
+#define FOOTER_SEARCH (1 << 20)
 
 struct stream_check {
   struct sparse_check c; /* must come first */

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "context.h"
-#include "sparse.h"
 
 /* The table cache is asked for every grain, by all threads; the grain
  * cache has few, large entries, which must fit into a shard.
@@ -44,6 +43,7 @@ context_new (const struct vmdk_options *options)
     goto no_memory;
   ctx->log = options->log;
   ctx->options = options;
+  ctx->grain_cache = options->grain_cache;
   ctx->tables = cache_new (options->table_cache, TABLE_SHARDS,
                            TABLE_PAGE_SIZE);
   ctx->grains = cache_new (options->grain_cache, GRAIN_SHARDS, 0);
@@ -123,13 +123,21 @@ context_add_root (struct context *ctx, struct folder *root)
   return -1;
 }
 
+/* Enough for all extents of a link and some more.  Not all that is allowed:
+ * programs that are started from here inherit it, and some are slower, or
+ * wrong, when they may have very many.
+ */
+#define WANTED_FILES 8192
+
 void
 vmdk_raise_file_limit (void)
 {
   struct rlimit limit;
 
-  if (getrlimit (RLIMIT_NOFILE, &limit) == 0) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit (RLIMIT_NOFILE, &limit);
-  }
+  if (getrlimit (RLIMIT_NOFILE, &limit) == -1 ||
+      limit.rlim_cur >= WANTED_FILES)
+    return;
+  limit.rlim_cur =
+    limit.rlim_max < WANTED_FILES ? limit.rlim_max : WANTED_FILES;
+  setrlimit (RLIMIT_NOFILE, &limit);
 }

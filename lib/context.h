@@ -15,6 +15,11 @@
 #include "log.h"
 #include "store.h"
 
+/* Tables are read and cached in pages of this many bytes or one table,
+ * whichever is less.
+ */
+#define TABLE_PAGE_SIZE 2048
+
 /* Where a descriptor lies, or a trusted place. */
 struct folder {
   int fd;          /* O_PATH */
@@ -28,11 +33,12 @@ struct context {
   struct vmdk_log log;
   struct cache *tables;
   struct cache *grains;
+  uint64_t grain_cache; /* bytes that the latter may have */
   struct inflater_pool *inflaters;
 
-  /* Each file is opened once, however often it is named: a second open
-   * file description of our own would conflict with the first one's
-   * locks.
+  /* Each file is opened once, however often it is named.  So a link of
+   * the chain that comes a second time is recognised, and what is known
+   * of a file is known for all its names.
    */
   struct store **stores;
   size_t nr_stores;

@@ -26,6 +26,39 @@ vmdk_options_init (struct vmdk_options *options)
   };
 }
 
+static bool
+names_extent (const struct link *l, const char *name)
+{
+  size_t i;
+
+  for (i = 0; l->desc && i < l->desc->nr_extents; i++)
+    if (l->desc->extents[i].name &&
+        strcmp (l->desc->extents[i].name, name) == 0)
+      return true;
+  return false;
+}
+
+/* A place for an extent that there isn't is mostly a slip, by which the
+ * file is taken that the descriptor names.
+ */
+static void
+warn_unused_paths (const struct vmdk_disk *disk,
+                   const struct vmdk_options *options)
+{
+  const struct link *l;
+  size_t i;
+
+  for (i = 0; i < options->nr_extents; i++) {
+    for (l = disk->top; l; l = l->parent)
+      if (names_extent (l, options->extents[i].name))
+        break;
+    if (l == NULL)
+      vmdk_warning (&disk->ctx->log, "extent=%s=%s: no descriptor of this "
+                    "disk names such an extent", options->extents[i].name,
+                    options->extents[i].path);
+  }
+}
+
 struct vmdk_disk *
 vmdk_open (const struct vmdk_options *options)
 {
@@ -45,6 +78,7 @@ vmdk_open (const struct vmdk_options *options)
     errno = err;
     return NULL;
   }
+  warn_unused_paths (disk, options);
   disk->ctx->options = NULL; /* they were only borrowed */
   return disk;
 }
@@ -168,8 +202,11 @@ read_packed (struct context *ctx, const struct run *run, void *buf)
   if (grain == NULL)
     grain = cache_get (ctx->grains, e, run->grain, e->grain_size, fill_grain,
                        (void *) run);
-  if (grain == NULL)
+  if (grain == NULL) {
+    if (errno == ENOMEM)
+      vmdk_error (&ctx->log, "%s: inflating a grain: %m", e->store->name);
     return -1;
+  }
   if (buf)
     memcpy (buf, grain + run->in_grain, run->length);
   cache_put (ctx->grains, grain);
@@ -214,23 +251,37 @@ vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count, uint64_t offset)
   return disk_walk (disk, offset, count, NULL, read_run, &r);
 }
 
+struct prefetch {
+  struct context *ctx;
+  uint64_t room; /* for inflated grains */
+};
+
 static int
 prefetch_run (void *opaque, unsigned depth, uint64_t offset,
               const struct run *run)
 {
-  struct context *const ctx = opaque;
+  struct prefetch *const p = opaque;
 
   (void) depth;
   (void) offset;
   if (run->kind == RUN_DATA)
     store_prefetch (run->store, run->length, run->file_offset);
-  else if (run->kind == RUN_PACKED)
-    return read_packed (ctx, run, NULL);
-  return 0;
+  if (run->kind != RUN_PACKED)
+    return 0;
+  if (p->room < run->extent->grain_size)
+    return 1;
+  p->room -= run->extent->grain_size;
+  return read_packed (p->ctx, run, NULL);
 }
 
+/* More grains than half of the cache would push each other out. */
 int
 vmdk_prefetch (struct vmdk_disk *disk, uint64_t count, uint64_t offset)
 {
-  return disk_walk (disk, offset, count, NULL, prefetch_run, disk->ctx);
+  struct prefetch p = {
+    .ctx = disk->ctx, .room = disk->ctx->grain_cache / 2,
+  };
+
+  return disk_walk (disk, offset, count, NULL, prefetch_run, &p) == -1 ? -1
+    : 0;
 }

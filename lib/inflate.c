@@ -121,7 +121,8 @@ inflater_run (struct inflater *inflater, const uint8_t *data, size_t count,
   *out_count -= z->avail_out;
   if (r == Z_STREAM_END)
     return NULL;
-  return r == Z_BUF_ERROR && z->avail_out == 0 ? TOO_LONG : BAD_DATA;
+  return r == Z_BUF_ERROR && z->avail_out == 0 && z->avail_in > 0 ? TOO_LONG
+    : BAD_DATA;
 }
 
 const char *

@@ -38,7 +38,8 @@ extern void inflater_release (struct inflater_pool *pool,
 
 /* Inflates count bytes at data (which may lie in the input buffer) to at
  * most *out_count bytes at out, and sets it to the number that came out.
- * data is a zlib stream or, failing that, bare deflate data.  Returns
+ * data is a zlib stream or, if it doesn't begin like one, bare deflate
+ * data.  Returns
  * NULL, or what is wrong with the data, as the rest of a sentence.
  */
 extern const char *inflater_run (struct inflater *inflater,

@@ -105,7 +105,7 @@ print_size (char *buf, size_t size, uint64_t bytes)
     unit *= 1024;
     i++;
   }
-  if (bytes < 1024 * 1024 && bytes % 1024 != 0)
+  if (bytes < 1 << 20 && bytes % 1024 != 0)
     snprintf (buf, size, "%" PRIu64 " bytes", bytes);
   else if (bytes % unit == 0)
     snprintf (buf, size, "%" PRIu64 " %s", bytes / unit, units[i]);
@@ -119,11 +119,15 @@ vmdk_describe (const struct vmdk_disk *disk)
   const struct descriptor *const d = disk->top->desc;
   const size_t links = vmdk_nr_links (disk);
   char type[EXCERPT_SIZE], size[32], chain[48] = "", cid[24] = "";
-  char *text;
+  char *text, *p;
 
   vmdk_excerpt (type, sizeof type, d && d->create_type ? d->create_type
                 : disk->top->extents[0]->format);
   print_size (size, sizeof size, disk->top->size);
+  /* NBD wants UTF-8, and the type is plain text in every sound image. */
+  for (p = type; *p; p++)
+    if (*p & 0x80)
+      *p = '?';
   if (links > 1)
     snprintf (chain, sizeof chain, ", chain of %zu", links);
   else if (d && d->parent_hint)

@@ -236,8 +236,8 @@ decode_regions (struct sesparse *ss, const struct sesparse_header_disk *d)
   return 0;
 }
 
-/* The directory must be there; what comes behind it may be missing at
- * the end of the file, and then reads as zero.
+/* The directory must be there.  What comes behind it may be missing at the
+ * end of the file, where nothing refers to it.
  */
 static int
 check_regions (struct sesparse *ss)

@@ -24,11 +24,6 @@
 #include "extent.h"
 #include "le.h"
 
-/* Tables are read and cached in pages of this many bytes or one table,
- * whichever is less.
- */
-#define TABLE_PAGE_SIZE 2048
-
 enum entry_kind {
   ENTRY_ABSENT, /* GDE: no table; GTE: unallocated */
   ENTRY_ZERO,   /* GTE only */

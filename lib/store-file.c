@@ -151,7 +151,9 @@ kind_of_file (mode_t mode)
 static int
 find_size (struct store_file *f, const struct stat *st)
 {
-  const off_t size = lseek (f->fd, 0, SEEK_END);
+  /* A descriptor that we were given shares its offset with others. */
+  const off_t size =
+    S_ISREG (st->st_mode) ? st->st_size : lseek (f->fd, 0, SEEK_END);
 
   if (size == -1) {
     vmdk_error (f->s.log, "%s: finding its size: %m", f->s.name);

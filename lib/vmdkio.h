@@ -111,7 +111,9 @@ extern uint32_t vmdk_grain_size (const struct vmdk_disk *disk)
 extern int vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count,
                        uint64_t offset) __attribute__ ((__nonnull__ (1, 2)));
 
-/* Asks that a later read of the range finds what it needs in memory. */
+/* Asks that a later read of the range finds what it needs in memory, as
+ * far as it fits into the caches.
+ */
 extern int vmdk_prefetch (struct vmdk_disk *disk, uint64_t count,
                           uint64_t offset) __attribute__ ((__nonnull__ (1)));
 
@@ -246,8 +248,8 @@ extern int vmdk_check (struct vmdk_disk *disk, vmdk_defect_fn fn,
   __attribute__ ((__nonnull__ (1, 2, 4)));
 
 /* For programs, at their start: a disk may be split into more files than
- * the usual soft limit of open files allows, so raises that to the hard
- * one.  The library itself changes no limits.
+ * the usual soft limit of open files allows, so raises that.  The library
+ * itself changes no limits.
  */
 extern void vmdk_raise_file_limit (void);
 
