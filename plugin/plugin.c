@@ -40,6 +40,9 @@ static struct vmdk_extent_path *extents;
 /* One disk serves all connections. */
 static struct vmdk_disk *disk;
 
+/* nbdkit has forked. */
+static bool serving;
+
 /* Messages. */
 
 static void
@@ -49,7 +52,10 @@ log_error (void *opaque, const char *fmt, va_list args)
   nbdkit_verror (fmt, args);
 }
 
-/* nbdkit has no level for it, and -v would be too late. */
+/* nbdkit has no level for it.  While the user can see standard error it is
+ * written there, as nbdkit does with its own warnings; later it has to go
+ * where errors go.
+ */
 static void
 log_warning (void *opaque, const char *fmt, va_list args)
 {
@@ -58,7 +64,10 @@ log_warning (void *opaque, const char *fmt, va_list args)
   (void) opaque;
   if (vasprintf (&text, fmt, args) == -1)
     return;
-  nbdkit_error ("warning: %s", text);
+  if (serving)
+    nbdkit_error ("warning: %s", text);
+  else
+    fprintf (stderr, "nbdkit: vmdk: warning: %s\n", text);
   free (text);
 }
 
@@ -254,6 +263,15 @@ vmdk_config_complete (void)
     nbdkit_error ("file= and fd= can't be used together");
     return -1;
   }
+  if (options.file && options.file[0] == '\0') {
+    nbdkit_error ("file= needs the name of a disk: file=DISK.vmdk");
+    return -1;
+  }
+  if (options.parent && options.single_link) {
+    nbdkit_error ("parent= and single-link=true can't be used together: a "
+                  "single link is read without its parent");
+    return -1;
+  }
   return 0;
 }
 
@@ -286,6 +304,13 @@ vmdk_get_ready (void)
   vmdk_raise_file_limit ();
   disk = vmdk_open (&options);
   return disk ? 0 : -1;
+}
+
+static int
+vmdk_after_fork (void)
+{
+  serving = true;
+  return 0;
 }
 
 /* Connections. */
@@ -410,16 +435,18 @@ struct listing {
  */
 #define LONG_REQUEST (UINT32_C (1) << 30)
 
-/* An answer has 32 bits for a length, and nbdkit aborts when
- * the first extent is longer and the client asked for as much as it can.
- * What is cut here ends behind the request, so that nothing follows it.
+/* An answer has 32 bits for a length, and nbdkit aborts when an extent is
+ * longer and the client asked for as much as it can.
  */
+#define LONGEST_EXTENT (UINT32_MAX & ~UINT32_C (0xffff))
+
 static int
 add_range (void *opaque, const struct vmdk_range *range)
 {
   struct listing *const l = opaque;
   const uint32_t type = extent_type (range->status);
-  uint64_t length = range->length;
+  uint64_t length = range->length, left;
+  int r;
 
   if (range->offset >= l->end)
     return 1;
@@ -429,9 +456,11 @@ add_range (void *opaque, const struct vmdk_range *range)
     l->type = type;
     l->run = range->offset;
   }
-  if (range->offset - l->run + length > UINT32_MAX)
-    length = UINT32_MAX - (range->offset - l->run);
-  return nbdkit_add_extent (l->extents, range->offset, length, type);
+  left = LONGEST_EXTENT - (range->offset - l->run);
+  if (length > left)
+    length = left;
+  r = nbdkit_add_extent (l->extents, range->offset, length, type);
+  return r == 0 && length == left ? 1 : r;
 }
 
 static int
@@ -448,7 +477,7 @@ vmdk_plugin_extents (void *handle, uint32_t count, uint64_t offset,
 
   (void) handle;
   if (count >= LONG_REQUEST)
-    length = left / 2 < count ? left : UINT64_C (2) * count;
+    length = left < UINT32_MAX ? left : UINT32_MAX;
   return for_client (vmdk_map (disk, offset, length, false, add_range, &l));
 }
 
@@ -465,12 +494,12 @@ static struct nbdkit_plugin plugin = {
   .config_complete = vmdk_config_complete,
   .config_help = vmdk_config_help,
   .get_ready = vmdk_get_ready,
+  .after_fork = vmdk_after_fork,
   .open = vmdk_plugin_open,
   .export_description = vmdk_export_description,
   .get_size = vmdk_get_size,
   .block_size = vmdk_block_size,
   .can_multi_conn = answer_yes,
-  .can_extents = answer_yes,
   .can_cache = vmdk_can_cache,
   .pread = vmdk_plugin_pread,
   .extents = vmdk_plugin_extents,

@@ -67,7 +67,7 @@ cp disk.vmdk ./--json
 # Warnings and debug messages.
 
 "$vmdk_img" info --extent=foo=a=b disk.vmdk 2>err >/dev/null
-grep -q -x 'vmdk-img: warning: --extent=foo: no descriptor names it' err ||
+grep -q '^vmdk-img: warning: extent=foo=a=b: no descriptor ' err ||
   fail "no warning: $(cat err)"
 "$vmdk_img" info -q --extent=foo=a=b disk.vmdk 2>err >/dev/null
 [ ! -s err ] || fail "a warning in spite of -q: $(cat err)"

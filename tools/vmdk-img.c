@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -95,15 +94,50 @@ static const char common_help[] =
 
 /* Messages. */
 
+/* The library's advice names parameters as nbdkit has them. */
+static void
+print_advice (const char *text)
+{
+  static const struct {
+    const char *parameter, *option;
+  } names[] = {
+    { "recover=true", "--recover" },
+    { "single-link=true", "--single-link" },
+    { "allow-devices=true", "--allow-devices" },
+    { "trusted-dir=DIR", "--trusted-dir=DIR" },
+    { "parent=FILE", "--parent=FILE" },
+    { "extent=NAME=PATH", "--extent=NAME=PATH" },
+    { "cid-check=warn", "--cid-check=warn" },
+    { "cid-check=off", "--cid-check=off" },
+  };
+  const size_t nr_names = sizeof names / sizeof names[0];
+
+  while (*text) {
+    size_t i = 0;
+
+    while (i < nr_names && strncmp (text, names[i].parameter,
+                                    strlen (names[i].parameter)) != 0)
+      i++;
+    if (i == nr_names)
+      putc (*text++, stderr);
+    else {
+      fputs (names[i].option, stderr);
+      text += strlen (names[i].parameter);
+    }
+  }
+}
+
 static void
 print_message (const char *kind, const char *fmt, va_list args)
 {
-  const int err = errno; /* for %m */
+  char *text;
 
+  if (vasprintf (&text, fmt, args) == -1)
+    return;
   fprintf (stderr, "vmdk-img: %s", kind);
-  errno = err;
-  vfprintf (stderr, fmt, args);
+  print_advice (text);
   putc ('\n', stderr);
+  free (text);
 }
 
 static void
@@ -127,16 +161,6 @@ sink_debug (void *opaque, const char *fmt, va_list args)
 {
   (void) opaque;
   print_message ("debug: ", fmt, args);
-}
-
-static void
-warning_message (const struct settings *s, const char *fmt, ...)
-{
-  va_list args;
-
-  va_start (args, fmt);
-  sink_warning ((void *) s, fmt, args);
-  va_end (args);
 }
 
 void
@@ -400,6 +424,20 @@ set_common (struct settings *s, int option, char *value)
   }
 }
 
+/* --all must not become --allow-devices where there is no --all. */
+static void
+refuse_abbreviation (const struct command *command, char **argv,
+                     const char *name)
+{
+  const char *const last = argv[optind - 1];
+  const char *const word = optarg == last ? argv[optind - 2] : last;
+
+  if (strncmp (word, "--", 2) == 0 &&
+      strcspn (word + 2, "=") != strlen (name))
+    usage_error (command, "%s: no such option; did you mean --%s?", word,
+                 name);
+}
+
 /* getopt_long's own messages would name the program by its path. */
 static void
 bad_option (const struct command *command, int c, const char *word)
@@ -419,7 +457,7 @@ parse_options (struct settings *s, int argc, char **argv)
 {
   struct option options[MAX_OWN + NR_COMMON + 1] = { { NULL, 0, NULL, 0 } };
   size_t n = 0;
-  int c;
+  int c, which = -1;
 
   memcpy (options, common_options, sizeof common_options);
   for (n = 0; s->command->options[n].name; n++)
@@ -427,7 +465,10 @@ parse_options (struct settings *s, int argc, char **argv)
 
   optind = 0; /* begin anew */
   opterr = 0;
-  while ((c = getopt_long (argc, argv, ":hqV", options, NULL)) != -1) {
+  while ((c = getopt_long (argc, argv, ":hqV", options, &which)) != -1) {
+    if (which >= 0)
+      refuse_abbreviation (s->command, argv, options[which].name);
+    which = -1;
     if (c == '?' || c == ':')
       bad_option (s->command, c, argv[optind - 1]);
     else if (c >= OWN_OPTIONS)
@@ -443,55 +484,13 @@ parse_options (struct settings *s, int argc, char **argv)
   s->open.file = argv[optind];
 }
 
-/* Opening. */
-
-static bool
-has_extent (const struct vmdk_disk *disk, const char *name)
-{
-  const size_t nr_links = vmdk_nr_links (disk);
-  struct vmdk_extent_info extent;
-  struct vmdk_link_info info;
-  size_t link, i;
-
-  for (link = 0; link < nr_links; link++) {
-    vmdk_get_link (disk, link, &info);
-    for (i = 0; i < info.nr_extents; i++) {
-      vmdk_get_extent (disk, link, i, &extent);
-      if (extent.name && strcmp (extent.name, name) == 0)
-        return true;
-    }
-  }
-  return false;
-}
-
 struct vmdk_disk *
 open_disk (const struct settings *s)
 {
-  struct vmdk_disk *const disk = vmdk_open (&s->open);
-  size_t i;
-
-  if (disk == NULL)
-    return NULL;
-  for (i = 0; i < s->open.nr_extents; i++)
-    if (!has_extent (disk, s->extents[i].name))
-      warning_message (s, "--extent=%s: no descriptor names it",
-                       s->extents[i].name);
-  return disk;
+  return vmdk_open (&s->open);
 }
 
 /* Starting. */
-
-/* A disk that is split into pieces of 2 GB has over a thousand files. */
-static void
-raise_limits (void)
-{
-  struct rlimit limit;
-
-  if (getrlimit (RLIMIT_NOFILE, &limit) == -1)
-    return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit (RLIMIT_NOFILE, &limit);
-}
 
 /* No image may become file descriptor 0, 1 or 2.  One that was closed
  * gets a file for the wrong direction, so that using it still fails.
@@ -544,7 +543,7 @@ main (int argc, char **argv)
 
   occupy_standard_files ();
   setvbuf (stderr, NULL, _IOLBF, BUFSIZ); /* a message is one write */
-  raise_limits ();
+  vmdk_raise_file_limit ();
 
   parse_leading_options (&s, argc, argv);
   if (optind >= argc)
