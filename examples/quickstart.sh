@@ -33,7 +33,8 @@ clean_up ()
   [ -z "$work" ] || rm -rf "$work"
 }
 trap clean_up EXIT
-trap 'exit 0' INT TERM
+# Ending a server that is served by hand is how it is meant to end.
+trap '[ -z "${check:-}" ] && exit 0 || exit 130' INT TERM
 
 check=
 disk=
