@@ -23,6 +23,9 @@ for name in table-cache grain-cache; do
 done
 expect_error 'fd: .*number' run_plugin fd=seven
 expect_error "file= and fd= can't be used together" run_plugin d.vmdk fd=0
+expect_error 'parent= and single-link=true .* together' \
+             run_plugin d.vmdk parent=d.vmdk single-link=true
+expect_error 'file= needs the name of a disk' run_plugin file=
 expect_error 'extent=x: expected extent=NAME=PATH' run_plugin d.vmdk extent=x
 expect_error 'extent==x: expected extent=NAME=PATH' run_plugin d.vmdk extent==x
 expect_error 'extent=x=: expected extent=NAME=PATH' run_plugin d.vmdk extent=x=
