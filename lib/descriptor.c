@@ -25,9 +25,6 @@
 #include "descriptor.h"
 #include "le.h"
 
-/* A CID for which nobody has chosen a number yet. */
-#define CID_UNSET UINT32_C (0xfffffffe)
-
 #define MAX_DIGITS 20     /* of a decimal number: those of UINT64_MAX */
 #define MAX_CID_DIGITS 8
 #define MAX_SHOWN 40      /* bytes of the text that a message quotes */
@@ -922,6 +919,71 @@ descriptor_ddb (const struct descriptor *d, const char *key)
       return d->ddb[i].value;
   }
   return NULL;
+}
+
+/* For those who change a text. */
+
+struct descriptor_lines
+descriptor_lines (const char *text, size_t length)
+{
+  const struct span s = usable_text (text, length);
+
+  return (struct descriptor_lines) { s.start, s.start + s.length };
+}
+
+static enum line_kind
+kind_of_key (struct span key)
+{
+  if (span_is (key, "ddb.longContentID"))
+    return LINE_LONG_CONTENT_ID;
+  switch (find_name (key, header_keys, NR_KEYS)) {
+  case KEY_VERSION: return LINE_VERSION;
+  case KEY_CID: return LINE_CID;
+  case KEY_CHANGE_TRACK: return LINE_CHANGE_TRACK;
+  default: return LINE_OTHER;
+  }
+}
+
+/* The order of the questions is that of parse_line. */
+static enum line_kind
+kind_of_line (struct span line, struct span *value)
+{
+  struct span key, raw;
+
+  line = trim (line);
+  *value = (struct span) { line.start, 0 };
+  if (line.length > 0 && line.start[0] == '#')
+    return span_is (line, "# Change Tracking File") ? LINE_CHANGE_TRACK_TITLE :
+      LINE_OTHER;
+  if (is_extent_line (line) || !split_key (line, &key, &raw))
+    return LINE_OTHER;
+  *value = raw;
+  if (raw.length > 0 && raw.start[0] == '"' && !take_quoted (&raw, value))
+    *value = raw; /* what the parser makes of a "ddb." key */
+  return kind_of_key (key);
+}
+
+bool
+descriptor_next_line (struct descriptor_lines *lines,
+                      struct descriptor_line *line)
+{
+  struct span rest = { lines->next, (size_t) (lines->end - lines->next) };
+  struct span content, value;
+
+  if (!take_line (&rest, &content))
+    return false;
+  line->kind = kind_of_line (content, &value);
+  line->start = lines->next;
+  line->end = lines->next = rest.start;
+  line->value = value.start;
+  line->value_end = value.start + value.length;
+  return true;
+}
+
+bool
+descriptor_read_cid (const char *digits, size_t length, uint32_t *cid)
+{
+  return parse_cid ((struct span) { digits, length }, cid);
 }
 
 const char *

@@ -16,6 +16,7 @@
 #include "log.h"
 
 #define CID_NONE UINT32_C (0xffffffff)
+#define CID_UNSET UINT32_C (0xfffffffe) /* nobody has chosen a number yet */
 
 enum extent_access {
   ACCESS_RW,
@@ -57,7 +58,8 @@ struct descriptor {
   unsigned version;
   bool has_cid;
   bool has_parent_cid;
-  uint32_t cid;             /* 0xfffffffe when not given */
+  uint32_t cid;             /* 0xfffffffe when not given; once the disk is
+                               open, read and written atomically */
   uint32_t parent_cid;      /* CID_NONE when not given */
   char *create_type;        /* these are NULL when not given or empty */
   char *encoding;
@@ -97,6 +99,42 @@ extern void descriptor_free (struct descriptor *d); /* NULL is allowed */
 extern const char *descriptor_ddb (const struct descriptor *d,
                                    const char *key)
   __attribute__ ((__nonnull__ (1, 2)));
+
+/* The lines that a writer may have to change. */
+enum line_kind {
+  LINE_OTHER,
+  LINE_VERSION,
+  LINE_CID,
+  LINE_CHANGE_TRACK,
+  LINE_CHANGE_TRACK_TITLE, /* the comment that VMware puts before it */
+  LINE_LONG_CONTENT_ID,
+  NR_LINE_KINDS,
+};
+
+/* One line, by places in the text. */
+struct descriptor_line {
+  enum line_kind kind;
+  const char *start, *end;       /* with what ends it */
+  const char *value, *value_end; /* without quotes; of a key */
+};
+
+/* Walks over the lines of a text as the parser does, from what
+ * descriptor_lines returns.  False: there are no more.
+ */
+struct descriptor_lines {
+  const char *next, *end;
+};
+extern struct descriptor_lines descriptor_lines (const char *text,
+                                                 size_t length)
+  __attribute__ ((__nonnull__ (1)));
+extern bool descriptor_next_line (struct descriptor_lines *lines,
+                                  struct descriptor_line *line)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* The number that the digits of a CID are; false if they aren't any. */
+extern bool descriptor_read_cid (const char *digits, size_t length,
+                                 uint32_t *cid)
+  __attribute__ ((__nonnull__ (1, 3)));
 
 /* The canonical spelling: "RDONLY", "VMFSSPARSE", ... */
 extern const char *extent_access_name (enum extent_access access);
