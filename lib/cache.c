@@ -40,6 +40,7 @@ struct entry {
   const void *owner;
   uint64_t number;
   size_t size;
+  void *note; /* its user's */
   atomic_uint pins;
   bool filling;
   bool used; /* since it last came to the old end */
@@ -371,6 +372,7 @@ new_entry_locked (struct cache *c, struct shard *s, size_t h,
   e->owner = owner;
   e->number = number;
   e->size = size;
+  e->note = NULL;
   e->filling = true;
   e->used = false;
   atomic_init (&e->pins, 1);
@@ -404,11 +406,30 @@ cache_get (struct cache *c, const void *owner, uint64_t number, size_t size,
   return fill_entry (c, s, e, fill, opaque);
 }
 
+static struct entry *
+entry_of (const void *data)
+{
+  return (struct entry *) ((char *) data - offsetof (struct entry, data));
+}
+
+/* What is pinned can't be evicted, so that needs no lock. */
+void
+cache_pin (struct cache *c, const void *data)
+{
+  (void) c;
+  atomic_fetch_add_explicit (&entry_of (data)->pins, 1, memory_order_relaxed);
+}
+
+void **
+cache_note (const void *data)
+{
+  return &entry_of (data)->note;
+}
+
 void
 cache_put (struct cache *c, const void *data)
 {
-  struct entry *const e =
-    (struct entry *) ((char *) data - offsetof (struct entry, data));
+  struct entry *const e = entry_of (data);
 
   (void) c;
   atomic_fetch_sub_explicit (&e->pins, 1, memory_order_release);

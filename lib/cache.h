@@ -53,7 +53,15 @@ extern const void *cache_get (struct cache *c, const void *owner,
                               cache_fill_fn fill, void *opaque)
   __attribute__ ((__nonnull__ (1, 5)));
 
-/* Gives back what one of the two above returned. */
+/* Pins an entry, which the caller has pinned, once more. */
+extern void cache_pin (struct cache *c, const void *data)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* A word for whoever has the entry pinned, NULL at first. */
+extern void **cache_note (const void *data)
+  __attribute__ ((__nonnull__ (1)));
+
+/* Gives back what one of these returned or pinned. */
 extern void cache_put (struct cache *c, const void *data)
   __attribute__ ((__nonnull__ (1, 2)));
 

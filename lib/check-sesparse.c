@@ -114,7 +114,7 @@ owned_index (const struct sesparse *ss, uint64_t value)
   if (index >= div_round_up (ss->region[REGION_GRAINS].size,
                              ss->sp.e.grain_size) ||
       ss->region[REGION_GRAINS].offset + index * ss->sp.e.grain_size >=
-      ss->sp.data_end)
+      sparse_data_end (&ss->sp))
     return NO_INDEX;
   return index;
 }

@@ -237,6 +237,13 @@ take_grain (struct space *s, uint64_t grain, uint64_t position)
   return 0;
 }
 
+static enum entry_kind
+gte_kind (const struct sparse *sp, const uint8_t *entry, uint64_t *position)
+{
+  return sp->format->decode_gte (sp, sparse_check_value (sp, entry),
+                                 position);
+}
+
 /* How many grains from entry i on, before n, follow each other. */
 static uint64_t
 count_run (const struct sparse_check *c, const uint8_t *entries, uint64_t i,
@@ -248,8 +255,7 @@ count_run (const struct sparse_check *c, const uint8_t *entries, uint64_t i,
 
   for (i++; i < n; i++) {
     position += sp->e.grain_size;
-    if (sp->format->decode_gte (sp, entries + i * sp->format->entry_size,
-                                &next) != ENTRY_PLACE || next != position)
+    if (gte_kind (sp, entries + i * sp->format->entry_size, &next) != ENTRY_PLACE || next != position)
       break;
   }
   return i - begin;
@@ -283,7 +289,7 @@ take_table (struct sparse_check *c, const struct table_view *t)
 
     run = 1;
     if (sparse_check_value (sp, entry) == 0 ||
-        sp->format->decode_gte (sp, entry, &position) != ENTRY_PLACE ||
+        gte_kind (sp, entry, &position) != ENTRY_PLACE ||
         !begins_here (c->space, position))
       continue;
     if (c->ops->measure == NULL) {

@@ -180,6 +180,15 @@ gde_at (const struct sparse_check *c, const struct gd_piece *p, unsigned copy,
   return p->entries[copy] + i * c->sp->format->entry_size;
 }
 
+static enum entry_kind
+gde_kind (const struct sparse_check *c, const struct gd_piece *p,
+          unsigned copy, uint64_t i, uint64_t *position)
+{
+  const uint64_t value = sparse_check_value (c->sp, gde_at (c, p, copy, i));
+
+  return c->sp->format->decode_gde (c->sp, value, position);
+}
+
 static void
 report_absent (struct sparse_check *c)
 {
@@ -220,7 +229,7 @@ check_gde (struct sparse_check *c, unsigned copy, uint64_t number,
   const uint64_t value = sparse_check_value (sp, entry);
   uint64_t position = 0;
   const enum entry_kind kind =
-    sp->format->decode_gde (sp, entry, &position);
+    sp->format->decode_gde (sp, value, &position);
 
   if (kind == ENTRY_BAD)
     check_defect (c->check, VMDK_ERROR, "gde-invalid", c->file,
@@ -293,8 +302,7 @@ place_piece (struct sparse_check *c, const struct gd_piece *p, void *opaque)
 
   for (copy = 0; copy < 2 && p->entries[copy]; copy++)
     for (i = 0; i < p->n; i++)
-      if (c->sp->format->decode_gde (c->sp, gde_at (c, p, copy, i),
-                                     &position) == ENTRY_PLACE &&
+      if (gde_kind (c, p, copy, i, &position) == ENTRY_PLACE &&
           places->fn (c, places->opaque, p->first + i, position) == -1)
         return -1;
   return 0;
@@ -384,11 +392,11 @@ walk_gd_piece (struct sparse_check *c, const struct gd_piece *p,
   for (i = 0; p->entries[0] && i < p->n; i++) {
     uint64_t position, mirror = 0;
 
-    if (sp->format->decode_gde (sp, gde_at (c, p, 0, i), &position) !=
+    if (gde_kind (c, p, 0, i, &position) !=
         ENTRY_PLACE)
       continue;
     if (run->with_mirror && p->entries[1] &&
-        sp->format->decode_gde (sp, gde_at (c, p, 1, i), &mirror) !=
+        gde_kind (c, p, 1, i, &mirror) !=
         ENTRY_PLACE)
       mirror = 0;
     if (!extends_run (run, sparse_gt_bytes (sp), position, mirror) ||
@@ -467,7 +475,7 @@ code_of_bad_gte (const struct sparse *sp, uint64_t value)
 {
   if (sp->format->entry_size == 8)
     return value >> 60 == 3 ? "gte-past-end" : "gte-invalid";
-  return value * SECTOR_SIZE >= sp->data_end ? "gte-past-end"
+  return value * SECTOR_SIZE >= sparse_data_end (sp) ? "gte-past-end"
     : "gte-in-metadata";
 }
 
@@ -511,11 +519,11 @@ add_grain (struct sparse_check *c, uint64_t grain, uint64_t position)
   if (end > c->last_grain_end) /* of packed ones more isn't known yet */
     c->last_grain_end = end;
   if (!sp->packed && position + valid >
-      div_round_up (sp->data_end, SECTOR_SIZE) * SECTOR_SIZE)
+      div_round_up (sparse_data_end (sp), SECTOR_SIZE) * SECTOR_SIZE)
     check_defect (c->check, VMDK_ERROR, "gte-past-end", c->file,
                   "grain %" PRIu64 " at offset %" PRIu64 " reaches past the "
                   "end of the file at %" PRIu64, grain, position,
-                  sp->data_end);
+                  sparse_data_end (sp));
   if (c->ops->placed)
     c->ops->placed (c, grain, position);
 }
@@ -556,7 +564,7 @@ check_table (struct sparse_check *c, const struct table_view *t)
 
     if (value == 0)
       continue;
-    switch (sp->format->decode_gte (sp, entry, &position)) {
+    switch (sp->format->decode_gte (sp, value, &position)) {
     case ENTRY_ABSENT: break;
     case ENTRY_BAD: report_gte (c, grain, value); break;
     case ENTRY_PLACE: add_grain (c, grain, position); break;

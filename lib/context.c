@@ -43,7 +43,12 @@ context_new (const struct vmdk_options *options)
     goto no_memory;
   ctx->log = options->log;
   ctx->options = options;
+  ctx->table_cache = options->table_cache;
   ctx->grain_cache = options->grain_cache;
+  ctx->lock = !options->no_lock;
+  ctx->drop_cbt = options->drop_cbt;
+  ctx->allow_parent_write = options->allow_parent_write;
+  ctx->zeroed_grains = options->zeroed_grains;
   ctx->tables = cache_new (options->table_cache, TABLE_SHARDS,
                            TABLE_PAGE_SIZE);
   ctx->grains = cache_new (options->grain_cache, GRAIN_SHARDS, 0);

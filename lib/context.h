@@ -8,6 +8,7 @@
 #ifndef VMDK_CONTEXT_H
 #define VMDK_CONTEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cache.h"
@@ -33,7 +34,7 @@ struct context {
   struct vmdk_log log;
   struct cache *tables;
   struct cache *grains;
-  uint64_t grain_cache; /* bytes that the latter may have */
+  uint64_t table_cache, grain_cache; /* bytes that they may have */
   struct inflater_pool *inflaters;
 
   /* Each file is opened once, however often it is named.  So a link of
@@ -48,6 +49,10 @@ struct context {
    */
   struct folder **roots;
   size_t nr_roots;
+
+  /* How to write, from the options. */
+  bool lock, drop_cbt, allow_parent_write;
+  enum vmdk_zeroed_grains zeroed_grains;
 
   /* The caller's; valid only while the disk is being opened. */
   const struct vmdk_options *options;

@@ -13,12 +13,11 @@
 #include <stdlib.h>
 
 #include "cowd.h"
+#include "sparse-write.h"
 
 static enum entry_kind
-decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gde (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
-  const uint32_t v = le32_at (entry);
-
   *position = v * SECTOR_SIZE;
   if (v == 0)
     return ENTRY_ABSENT;
@@ -32,16 +31,14 @@ decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
  * are zeroes: it is a part of the header that no one uses.
  */
 static enum entry_kind
-decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gte (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
-  const uint32_t v = le32_at (entry);
-
   *position = v * SECTOR_SIZE;
   if (v == 0)
     return ENTRY_ABSENT;
   if (v == 1)
     return ENTRY_ZERO;
-  if (*position < sp->data_start || *position >= sp->data_end)
+  if (*position < sp->data_start || *position >= sparse_data_end (sp))
     return ENTRY_BAD;
   return ENTRY_PLACE;
 }
@@ -117,7 +114,7 @@ decode_header (struct cowd *c, const struct cowd_header_disk *d)
   c->flags = le32_get (d->flags);
   c->nr_gdes = le32_get (d->nr_gdes);
   c->free_sector = le32_get (d->free_sector);
-  c->unclean = le32_get (d->unclean) != 0;
+  c->unclean = sp->unclean = le32_get (d->unclean) != 0;
   if (c->version != COWD_VERSION)
     return bad_field (c, "version", c->version, "1");
   if (grain < 1 || grain > COWD_MAX_GRAIN_SECTORS)
@@ -170,12 +167,14 @@ cowd_info (const struct extent *e, struct vmdk_extent_info *info)
 static void
 cowd_close (struct extent *e)
 {
+  sparse_writer_free ((struct sparse *) e);
   sparse_release ((struct sparse *) e);
   free (e);
 }
 
 static const struct extent_ops cowd_ops = {
   .map = sparse_map,
+  .write = &sparse_write_ops,
   .check = cowd_check,
   .info = cowd_info,
   .close = cowd_close,
@@ -198,6 +197,7 @@ cowd_open (struct context *ctx, struct store *store,
   c->sp.e.store = store;
   c->sp.e.line = line;
   c->sp.format = &cowd_format;
+  c->sp.write_format = &cowd_write_format;
   c->sp.tables = store_ref (store);
   if (cowd_init (c) == -1) {
     extent_close (&c->sp.e);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "disk.h"
+#include "in-use.h"
 #include "le.h"
 
 void
@@ -68,6 +69,7 @@ vmdk_open (const struct vmdk_options *options)
     vmdk_error (&options->log, "calloc: %m");
     return NULL;
   }
+  session_init (&disk->session);
   disk->ctx = context_new (options);
   if (disk->ctx)
     disk->top = chain_open (disk->ctx);
@@ -79,6 +81,7 @@ vmdk_open (const struct vmdk_options *options)
     return NULL;
   }
   warn_unused_paths (disk, options);
+  in_use_by_vmware (disk->top, false);
   disk->ctx->options = NULL; /* they were only borrowed */
   return disk;
 }
@@ -94,18 +97,23 @@ report_cache (const struct vmdk_log *log, const char *what,
               s.misses, s.evictions, s.bytes);
 }
 
-void
+int
 vmdk_close (struct vmdk_disk *disk)
 {
+  int r = 0;
+
   if (disk == NULL)
-    return;
+    return 0;
   if (disk->top) {
+    r = session_finish (&disk->session, disk->top);
     report_cache (&disk->ctx->log, "table", disk->ctx->tables);
     report_cache (&disk->ctx->log, "grain", disk->ctx->grains);
   }
+  session_destroy (&disk->session);
   chain_close (disk->top);
   context_free (disk->ctx);
   free (disk);
+  return r;
 }
 
 uint64_t
@@ -161,19 +169,35 @@ walk_link (const struct walk *w, struct link *l, unsigned depth,
 }
 
 int
-disk_walk (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
-           struct window *windows, walk_fn fn, void *opaque)
+disk_walk_link (struct link *l, unsigned depth, uint64_t offset,
+                uint64_t length, struct window *windows, walk_fn fn,
+                void *opaque)
 {
   const struct walk w = { .windows = windows, .fn = fn, .opaque = opaque };
 
-  if (offset > disk->top->size || length > disk->top->size - offset) {
-    vmdk_error (&disk->ctx->log, "%s: %" PRIu64 " bytes at offset %" PRIu64
-                " are outside of the disk, which has %" PRIu64,
-                disk->top->store->name, length, offset, disk->top->size);
-    errno = EINVAL;
+  return walk_link (&w, l, depth, offset, length);
+}
+
+int
+disk_check_range (const struct vmdk_disk *disk, uint64_t offset,
+                  uint64_t length)
+{
+  if (offset <= disk->top->size && length <= disk->top->size - offset)
+    return 0;
+  vmdk_error (&disk->ctx->log, "%s: %" PRIu64 " bytes at offset %" PRIu64
+              " are outside of the disk, which has %" PRIu64,
+              disk->top->store->name, length, offset, disk->top->size);
+  errno = EINVAL;
+  return -1;
+}
+
+int
+disk_walk (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
+           struct window *windows, walk_fn fn, void *opaque)
+{
+  if (disk_check_range (disk, offset, length) == -1)
     return -1;
-  }
-  return walk_link (&w, disk->top, 0, offset, length);
+  return disk_walk_link (disk->top, 0, offset, length, windows, fn, opaque);
 }
 
 /* Packed grains. */
@@ -244,11 +268,19 @@ read_run (void *opaque, unsigned depth, uint64_t offset,
 }
 
 int
+disk_read_link (struct link *l, void *buf, size_t count, uint64_t offset)
+{
+  struct reading r = { .ctx = l->ctx, .buf = buf, .offset = offset };
+
+  return disk_walk_link (l, 0, offset, count, NULL, read_run, &r);
+}
+
+int
 vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count, uint64_t offset)
 {
-  struct reading r = { .ctx = disk->ctx, .buf = buf, .offset = offset };
-
-  return disk_walk (disk, offset, count, NULL, read_run, &r);
+  if (disk_check_range (disk, offset, count) == -1)
+    return -1;
+  return disk_read_link (disk->top, buf, count, offset);
 }
 
 struct prefetch {

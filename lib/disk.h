@@ -2,17 +2,19 @@
  * Copyright The nbdkit-vmdk authors
  *
  * An open disk: a chain and what its links share; and the walk through
- * it on which reading and block status stand.
+ * it on which reading, writing and block status stand.
  */
 
 #ifndef VMDK_DISK_H
 #define VMDK_DISK_H
 
 #include "chain.h"
+#include "session.h"
 
 struct vmdk_disk {
   struct context *ctx;
   struct link *top;
+  struct session session;
 };
 
 /* What was found on the walk: depth 0 is the top link.  RUN_ABSENT means
@@ -30,5 +32,20 @@ typedef int (*walk_fn) (void *opaque, unsigned depth, uint64_t offset,
 extern int disk_walk (struct vmdk_disk *disk, uint64_t offset,
                       uint64_t length, struct window *windows, walk_fn fn,
                       void *opaque);
+
+/* The same walk, beginning at link l, whose depth it is.  What is behind
+ * its end is RUN_ABSENT.
+ */
+extern int disk_walk_link (struct link *l, unsigned depth, uint64_t offset,
+                           uint64_t length, struct window *windows,
+                           walk_fn fn, void *opaque);
+
+/* Reads what the guest would see if l were the top. */
+extern int disk_read_link (struct link *l, void *buf, size_t count,
+                           uint64_t offset);
+
+/* Sees that the range lies in the disk; -1 with EINVAL: reported. */
+extern int disk_check_range (const struct vmdk_disk *disk, uint64_t offset,
+                             uint64_t length);
 
 #endif /* VMDK_DISK_H */

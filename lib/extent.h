@@ -10,6 +10,7 @@
 #ifndef VMDK_EXTENT_H
 #define VMDK_EXTENT_H
 
+#include <stdalign.h>
 #include <stdint.h>
 
 #include "context.h"
@@ -18,6 +19,7 @@
 
 struct check;
 struct extent;
+struct extent_write_ops;
 
 enum run_kind {
   RUN_DATA,   /* at file_offset of store, as it is */
@@ -46,7 +48,7 @@ struct window {
   uint64_t data;   /* a byte that isn't in a hole */
   const struct extent *sound_of; /* whose page at offset sound was seen to */
   uint64_t sound;                /* have no bad entry */
-  uint8_t buf[8192];
+  alignas (8) uint8_t buf[8192];
 };
 
 struct extent_ops {
@@ -67,10 +69,64 @@ struct extent_ops {
   /* Verifies all that docs/formats.md asks of the format. */
   int (*check) (struct extent *e, struct check *check);
 
+  /* NULL if extents of this format can't be written. */
+  const struct extent_write_ops *write;
+
   /* Adds what only the format knows. */
   void (*info) (const struct extent *e, struct vmdk_extent_info *info);
 
   void (*close) (struct extent *e);
+};
+
+/* What the guest sees where an extent says nothing: the parent, whose
+ * bytes never change.  Offsets are the extent's.
+ */
+struct below {
+  int (*pread) (const struct below *b, void *buf, size_t count,
+                uint64_t offset);
+  /* Looks at tables only.  1: the first *n bytes of the range are zero, 0:
+   * the first *n may be anything, -1: reported.
+   */
+  int (*find_zero) (const struct below *b, uint64_t offset, uint64_t length,
+                    uint64_t *n);
+};
+
+/* What to put in a place where map says RUN_ABSENT or RUN_ZERO. */
+struct fill {
+  const struct below *below; /* NULL: zeroes */
+  enum run_kind kind;        /* what map said */
+  uint64_t offset, length;
+  const void *buf;           /* NULL: zeroes */
+  bool trim;                 /* zeroes, but parts of grains needn't be */
+};
+
+/* Writing.  What map says is RUN_DATA is written to its store without a
+ * word to the extent, but for the first of these two.  The functions
+ * report their errors.
+ */
+struct extent_write_ops {
+  /* Sees that the extent may be written.  Changes nothing. */
+  int (*start) (struct extent *e);
+
+  /* Comes before every change.  Makes durable that it isn't clean. */
+  int (*will_change) (struct extent *e);
+
+  /* Puts the first *done bytes in place.  It may be that none are because
+   * another thread was quicker: ask map again.
+   */
+  int (*fill) (struct extent *e, const struct fill *f, uint64_t *done);
+
+  /* Whether zeroes come into that place without being written. */
+  int (*fills_fast) (struct extent *e, const struct fill *f, bool *fast);
+
+  /* Whether there is anything that only memory has.  May be NULL. */
+  bool (*is_behind) (const struct extent *e);
+
+  /* Makes durable all that was complete when it was called. */
+  int (*flush) (struct extent *e);
+
+  /* The same, and says in the file that it was cleanly closed. */
+  int (*finish) (struct extent *e);
 };
 
 struct extent {

@@ -64,8 +64,31 @@ flat_close (struct extent *e)
   free (e);
 }
 
+/* All that there is to it: map says where every byte is. */
+
+static int
+flat_start_writing (struct extent *e)
+{
+  (void) e;
+  return 0;
+}
+
+static int
+flat_sync (struct extent *e)
+{
+  return store_sync (e->store);
+}
+
+static const struct extent_write_ops flat_write_ops = {
+  .start = flat_start_writing,
+  .will_change = flat_start_writing,
+  .flush = flat_sync,
+  .finish = flat_sync,
+};
+
 static const struct extent_ops flat_ops = {
   .map = flat_map,
+  .write = &flat_write_ops,
   .check = flat_check,
   .info = flat_info,
   .close = flat_close,
@@ -145,7 +168,7 @@ refuse_pread (struct store *s, void *buf, size_t count, uint64_t offset)
 static void
 refuse_close (struct store *s)
 {
-  free (s->name);
+  store_destroy (s);
   free (s);
 }
 
@@ -159,17 +182,16 @@ refuse_new (const struct vmdk_log *log, const char *file, uint64_t size)
 {
   struct store *const s = calloc (1, sizeof *s);
 
-  if (s == NULL)
-    return NULL;
-  *s = (struct store) {
-    .ops = &refuse_ops, .log = log, .no_file = true, .size = size,
-    .refs = 1
-  };
-  s->name = strdup (file);
-  if (s->name == NULL) {
-    free (s);
+  if (s == NULL) {
+    vmdk_error (log, "calloc: %m");
     return NULL;
   }
+  if (store_init (s, &refuse_ops, log, file) == -1) {
+    refuse_close (s);
+    return NULL;
+  }
+  s->no_file = true;
+  s->size = size;
   return s;
 }
 
@@ -184,7 +206,6 @@ no_access_open (struct context *ctx, const char *file,
   f->e.format = "no access";
   f->e.store = refuse_new (&ctx->log, file, line->size);
   if (f->e.store == NULL) {
-    vmdk_error (&ctx->log, "%s: %m", file);
     extent_close (&f->e);
     return NULL;
   }

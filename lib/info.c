@@ -55,7 +55,7 @@ vmdk_get_link (const struct vmdk_disk *disk, size_t link,
   info->encoding = d->encoding;
   info->parent_hint = d->parent_hint;
   info->change_track = d->change_track;
-  info->cid = d->cid;
+  info->cid = __atomic_load_n (&d->cid, __ATOMIC_RELAXED);
   info->parent_cid = d->parent_cid;
   info->long_content_id = descriptor_ddb (d, "longContentID");
   info->nr_ddb = d->nr_ddb;
@@ -133,7 +133,8 @@ vmdk_describe (const struct vmdk_disk *disk)
   else if (d && d->parent_hint)
     snprintf (chain, sizeof chain, ", single link");
   if (d)
-    snprintf (cid, sizeof cid, ", CID %08" PRIx32, d->cid);
+    snprintf (cid, sizeof cid, ", CID %08" PRIx32,
+              __atomic_load_n (&d->cid, __ATOMIC_RELAXED));
   if (asprintf (&text, "%s, %s%s%s", type, size, chain, cid) == -1) {
     vmdk_error (&disk->ctx->log, "%m");
     return NULL;

@@ -13,13 +13,13 @@
 #include <stdlib.h>
 
 #include "kdmv.h"
+#include "sparse-write.h"
 
 /* Entries. */
 
 static enum entry_kind
-decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gde (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
-  const uint32_t v = le32_at (entry);
   const struct kdmv *const k = (const struct kdmv *) sp;
 
   if (v == 0)
@@ -43,16 +43,14 @@ bad_gde (const struct sparse *sp, uint64_t value)
  * can never hold a grain.
  */
 static enum entry_kind
-decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gte (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
-  const uint32_t v = le32_at (entry);
-
   *position = v * SECTOR_SIZE;
   if (v == 0)
     return ENTRY_ABSENT;
   if (v == KDMV_GTE_ZEROED)
     return ENTRY_ZERO;
-  if (*position < sp->data_start || *position >= sp->data_end)
+  if (*position < sp->data_start || *position >= sparse_data_end (sp))
     return ENTRY_BAD;
   return ENTRY_PLACE;
 }
@@ -60,7 +58,7 @@ decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
 static const char *
 bad_gte (const struct sparse *sp, uint64_t value)
 {
-  return value * SECTOR_SIZE >= sp->data_end ?
+  return value * SECTOR_SIZE >= sparse_data_end (sp) ?
     "points past the end of the file; was it truncated?" :
     "points into the metadata in front of the grains";
 }
@@ -139,6 +137,44 @@ report_no_footer (const struct kdmv *k)
 }
 
 static void
+kdmv_info (const struct extent *e, struct vmdk_extent_info *info)
+{
+  const struct kdmv *const k = (const struct kdmv *) e;
+
+  info->version = k->h.version;
+  info->flags = k->h.flags;
+  info->compressed = k->sp.packed;
+  info->zeroed_grains = (k->h.flags & KDMV_FLAG_ZEROED) != 0;
+  info->redundant = k->h.rgd_offset != 0;
+  info->unclean = k->h.unclean;
+  info->recovered = k->recovered;
+}
+
+static void
+kdmv_close (struct extent *e)
+{
+  sparse_writer_free ((struct sparse *) e);
+  sparse_release ((struct sparse *) e);
+  free (e);
+}
+
+static const struct extent_ops stream_ops = {
+  .map = sparse_map,
+  .unpack = stream_unpack,
+  .check = kdmv_check,
+  .info = kdmv_info,
+  .close = kdmv_close,
+};
+
+static const struct extent_ops kdmv_ops = {
+  .map = sparse_map,
+  .write = &sparse_write_ops,
+  .check = kdmv_check,
+  .info = kdmv_info,
+  .close = kdmv_close,
+};
+
+static void
 apply_header (struct kdmv *k)
 {
   struct sparse *const sp = &k->sp;
@@ -148,6 +184,11 @@ apply_header (struct kdmv *k)
       k->h.grain_size;
   sp->packed = (k->h.flags & KDMV_FLAG_COMPRESSED) != 0;
   sp->e.format = sp->packed ? "stream" : "hosted sparse";
+  if (!sp->packed) {
+    sp->e.ops = &kdmv_ops;
+    sp->write_format = &kdmv_write_format;
+    sp->unclean = k->h.unclean;
+  }
   sp->e.grain_size = k->h.grain_size;
   sp->capacity = k->h.capacity;
   sp->gtes_per_gt = k->h.gtes_per_gt;
@@ -243,35 +284,6 @@ kdmv_init (struct kdmv *k)
   return 0;
 }
 
-static void
-kdmv_info (const struct extent *e, struct vmdk_extent_info *info)
-{
-  const struct kdmv *const k = (const struct kdmv *) e;
-
-  info->version = k->h.version;
-  info->flags = k->h.flags;
-  info->compressed = k->sp.packed;
-  info->zeroed_grains = (k->h.flags & KDMV_FLAG_ZEROED) != 0;
-  info->redundant = k->h.rgd_offset != 0;
-  info->unclean = k->h.unclean;
-  info->recovered = k->recovered;
-}
-
-static void
-kdmv_close (struct extent *e)
-{
-  sparse_release ((struct sparse *) e);
-  free (e);
-}
-
-static const struct extent_ops kdmv_ops = {
-  .map = sparse_map,
-  .unpack = stream_unpack,
-  .check = kdmv_check,
-  .info = kdmv_info,
-  .close = kdmv_close,
-};
-
 struct extent *
 kdmv_open (struct context *ctx, struct store *store,
            const struct extent_line *line)
@@ -283,7 +295,7 @@ kdmv_open (struct context *ctx, struct store *store,
     store_unref (store);
     return NULL;
   }
-  k->sp.e.ops = &kdmv_ops;
+  k->sp.e.ops = &stream_ops;
   k->sp.e.ctx = ctx;
   k->sp.e.store = store;
   k->sp.e.line = line;

@@ -45,6 +45,16 @@ le32_get (le32 v)
   return le32toh (r);
 }
 
+static inline le32
+to_le32 (uint32_t v)
+{
+  le32 r;
+
+  v = htole32 (v);
+  memcpy (r.b, &v, sizeof v);
+  return r;
+}
+
 static inline uint64_t
 le64_get (le64 v)
 {

@@ -20,6 +20,13 @@
 
 /* Finding the descriptor. */
 
+struct found {
+  struct descriptor *desc;
+  bool embedded;
+  uint64_t offset; /* of its text in the file */
+  size_t length;
+};
+
 static char *
 read_text (const struct vmdk_log *log, struct store *store, uint64_t offset,
            size_t count)
@@ -123,7 +130,7 @@ report_not_a_link (const struct vmdk_log *log, const struct store *store,
  */
 static int
 read_embedded (const struct vmdk_log *log, struct store *store,
-               struct descriptor **desc)
+               struct found *f)
 {
   struct kdmv_header h;
   size_t count;
@@ -141,8 +148,10 @@ read_embedded (const struct vmdk_log *log, struct store *store,
   if (text == NULL)
     return -1;
   if (text[0] != '\0') {
-    *desc = descriptor_parse (log, store->name, text, count);
-    if (*desc == NULL) {
+    f->desc = descriptor_parse (log, store->name, text, count);
+    f->offset = h.descriptor_offset;
+    f->length = count;
+    if (f->desc == NULL) {
       free (text);
       return -1;
     }
@@ -153,7 +162,7 @@ read_embedded (const struct vmdk_log *log, struct store *store,
 
 static int
 read_separate (const struct vmdk_log *log, struct store *store,
-               struct descriptor **desc)
+               struct found *f)
 {
   const size_t count = store->size > VMDK_MAX_DESCRIPTOR ?
     VMDK_MAX_DESCRIPTOR : (size_t) store->size;
@@ -175,28 +184,28 @@ read_separate (const struct vmdk_log *log, struct store *store,
     errno = EINVAL;
   }
   else {
-    *desc = descriptor_parse (log, store->name, text, count);
-    r = *desc ? 0 : -1;
+    f->desc = descriptor_parse (log, store->name, text, count);
+    f->length = count;
+    r = f->desc ? 0 : -1;
   }
   free (text);
   return r;
 }
 
-/* On success *desc is NULL for a lone extent. */
+/* On success f->desc is NULL for a lone extent. */
 static int
 read_descriptor (const struct vmdk_log *log, struct store *store,
-                 struct descriptor **desc, bool *embedded)
+                 struct found *f)
 {
   uint8_t start[8];
 
-  *desc = NULL;
-  *embedded = false;
+  *f = (struct found) { 0 };
   if (store_pread (store, start, sizeof start, 0) == -1)
     return -1;
   switch (extent_magic (start)) {
   case MAGIC_KDMV:
-    *embedded = true;
-    return read_embedded (log, store, desc);
+    f->embedded = true;
+    return read_embedded (log, store, f);
   case MAGIC_KDMV_UNFINISHED:
     vmdk_error (log, "%s: the program that wrote this extent didn't finish "
                 "it (its magic number is \"kdmv\")", store->name);
@@ -214,21 +223,34 @@ read_descriptor (const struct vmdk_log *log, struct store *store,
   case MAGIC_NONE:
     break;
   }
-  return read_separate (log, store, desc);
+  return read_separate (log, store, f);
+}
+
+struct descriptor *
+link_peek_descriptor (struct store *store)
+{
+  uint8_t start[8];
+  struct found f;
+
+  /* Flat extents and other large files needn't be read to be refused. */
+  if (store->size > VMDK_MAX_DESCRIPTOR &&
+      (store_pread (store, start, sizeof start, 0) == -1 ||
+       extent_magic (start) != MAGIC_KDMV))
+    return NULL;
+  return read_descriptor (&vmdk_no_log, store, &f) == -1 ? NULL : f.desc;
 }
 
 bool
 link_peek_cid (struct store *store, uint32_t *cid)
 {
-  struct descriptor *desc;
-  bool embedded, found;
+  struct descriptor *const d = link_peek_descriptor (store);
+  bool found;
 
-  if (read_descriptor (&vmdk_no_log, store, &desc, &embedded) == -1 ||
-      desc == NULL)
+  if (d == NULL)
     return false;
-  *cid = desc->cid;
-  found = desc->has_cid;
-  descriptor_free (desc);
+  *cid = d->cid;
+  found = d->has_cid;
+  descriptor_free (d);
   return found;
 }
 
@@ -242,6 +264,13 @@ refuse_type (const struct link *l, const struct extent_line *line,
               l->store->name, line->line, extent_type_name (line->type), why);
   errno = EINVAL;
   return NULL;
+}
+
+/* Says to others that the file is being read, before it is. */
+static int
+announce (struct context *ctx, struct store *store)
+{
+  return ctx->lock ? store_lock (store, false) : 0;
 }
 
 /* Which sparse format it is, the file says; the type is often wrong. */
@@ -283,6 +312,10 @@ open_in_file (const struct link *l, const struct extent_line *line)
 
   if (store == NULL)
     return NULL;
+  if (announce (l->ctx, store) == -1) {
+    store_unref (store);
+    return NULL;
+  }
   switch (line->type) {
   case TYPE_SPARSE:
   case TYPE_VMFSSPARSE:
@@ -343,6 +376,8 @@ add_extent (struct link *l, struct extent *e)
   e->start = l->size;
   l->size += e->size;
   l->extents[l->nr_extents++] = e;
+  if (e->store)
+    e->store->extents++;
   if (e->grain_size > l->grain_size)
     l->grain_size = e->grain_size;
   return 0;
@@ -394,10 +429,25 @@ check_encryption (const struct link *l)
   return -1;
 }
 
+static int
+read_link (struct link *l)
+{
+  struct found f;
+
+  if (read_descriptor (&l->ctx->log, l->store, &f) == -1)
+    return -1;
+  l->desc = f.desc;
+  l->embedded = f.embedded;
+  l->desc_offset = f.offset;
+  l->desc_length = f.length;
+  return check_encryption (l) == -1 ? -1 : open_extents (l);
+}
+
 struct link *
 link_open (struct context *ctx, struct store *store, struct folder *folder)
 {
   struct link *const l = calloc (1, sizeof *l);
+  int err;
 
   if (l == NULL) {
     vmdk_error (&ctx->log, "%s: %m", store->name);
@@ -408,15 +458,12 @@ link_open (struct context *ctx, struct store *store, struct folder *folder)
   l->ctx = ctx;
   l->store = store;
   l->folder = folder;
-  if (read_descriptor (&ctx->log, store, &l->desc, &l->embedded) == -1 ||
-      check_encryption (l) == -1 || open_extents (l) == -1) {
-    const int err = errno;
-
-    link_close (l);
-    errno = err;
-    return NULL;
-  }
-  return l;
+  if (announce (ctx, store) == 0 && read_link (l) == 0)
+    return l;
+  err = errno;
+  link_close (l);
+  errno = err;
+  return NULL;
 }
 
 void

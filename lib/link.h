@@ -18,6 +18,8 @@ struct link {
   struct folder *folder;    /* it lies in; NULL: not known */
   struct descriptor *desc;  /* NULL: a lone extent without one */
   bool embedded;            /* desc is inside of a sparse extent */
+  uint64_t desc_offset;     /* where its text is in store, bytes */
+  size_t desc_length;
   struct extent **extents;  /* without gaps, in the order of the guest */
   size_t nr_extents;
   uint64_t size;            /* guest bytes */
@@ -36,9 +38,12 @@ extern void link_close (struct link *l); /* without parents; NULL is ok */
 extern struct extent *link_find_extent (const struct link *l,
                                         uint64_t offset);
 
-/* The content ID that the file's descriptor gives, if it is one at all;
- * nothing is reported.
+/* The descriptor that a file is, or has inside, or NULL; what is wrong with
+ * it isn't reported, unless the store does.  The caller frees it.
  */
+extern struct descriptor *link_peek_descriptor (struct store *store);
+
+/* The content ID that it gives, if it does. */
 extern bool link_peek_cid (struct store *store, uint32_t *cid);
 
 #endif /* VMDK_LINK_H */

@@ -17,10 +17,9 @@
 /* Entries. */
 
 static enum entry_kind
-decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gde (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
   const struct sesparse *const ss = (const struct sesparse *) sp;
-  const uint64_t v = le64_at (entry);
   const uint64_t index = v & UINT32_MAX;
 
   if (v == 0)
@@ -28,7 +27,7 @@ decode_gde (const struct sparse *sp, const void *entry, uint64_t *position)
   if (v >> 32 != SESPARSE_GDE_TABLE || index >= ss->nr_tables)
     return ENTRY_BAD;
   *position = ss->region[REGION_GTS].offset + index * sparse_gt_bytes (sp);
-  return *position + sparse_gt_bytes (sp) <= sp->data_end ? ENTRY_PLACE
+  return *position + sparse_gt_bytes (sp) <= sparse_data_end (sp) ? ENTRY_PLACE
     : ENTRY_BAD;
 }
 
@@ -51,10 +50,9 @@ gte_index (uint64_t v)
 }
 
 static enum entry_kind
-decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
+decode_gte (const struct sparse *sp, uint64_t v, uint64_t *position)
 {
   const struct sesparse *const ss = (const struct sesparse *) sp;
-  const uint64_t v = le64_at (entry);
   uint64_t offset;
 
   switch (v >> 60) {
@@ -72,7 +70,7 @@ decode_gte (const struct sparse *sp, const void *entry, uint64_t *position)
       offset >= ss->region[REGION_GRAINS].size)
     return ENTRY_BAD;
   *position = ss->region[REGION_GRAINS].offset + offset;
-  return *position < sp->data_end ? ENTRY_PLACE : ENTRY_BAD;
+  return *position < sparse_data_end (sp) ? ENTRY_PLACE : ENTRY_BAD;
 }
 
 static const char *

@@ -19,7 +19,6 @@ sparse_set_geometry (struct sparse *sp)
 {
   sp->nr_grains = div_round_up (sp->capacity, sp->e.grain_size);
   sp->nr_gts = div_round_up (sp->nr_grains, sp->gtes_per_gt);
-  sp->data_end = sp->e.store->size;
 }
 
 void
@@ -58,10 +57,8 @@ set_run (const struct sparse *sp, const struct want *w, enum run_kind kind,
 }
 
 static int
-report_gte (const struct sparse *sp, uint64_t grain, const void *entry)
+report_gte (const struct sparse *sp, uint64_t grain, uint64_t value)
 {
-  const uint64_t value = tables_value (sp, entry);
-
   vmdk_error (&sp->e.ctx->log,
               "%s: entry %" PRIu64 " of grain table %" PRIu64 " (grain %"
               PRIu64 "), 0x%" PRIx64 ", %s", sp->e.store->name,
@@ -77,17 +74,18 @@ report_gte (const struct sparse *sp, uint64_t grain, const void *entry)
 static void
 warn_short (struct sparse *sp, uint64_t grain, uint64_t position)
 {
+  const uint64_t end = sparse_data_end (sp);
   uint64_t valid = sp->e.size - grain * sp->e.grain_size;
 
   if (valid > sp->e.grain_size)
     valid = sp->e.grain_size;
-  if (position + valid > sp->data_end &&
+  if (position + valid > end &&
       !atomic_exchange (&sp->warned_short, true))
     vmdk_warning (&sp->e.ctx->log,
                   "%s: grain %" PRIu64 " at offset %" PRIu64 " reaches past "
                   "the end of the file at %" PRIu64 "; what is missing "
                   "reads as zero; was the file truncated?",
-                  sp->e.store->name, grain, position, sp->data_end);
+                  sp->e.store->name, grain, position, end);
 }
 
 /* How many entries from i on, before n, continue what entry i says. */
@@ -102,7 +100,7 @@ count_alike (const struct sparse *sp, const void *page, uint64_t i,
   for (i++; i < n; i++) {
     uint64_t next;
 
-    if (sp->format->decode_gte (sp, tables_entry (sp, page, i), &next) != kind)
+    if (tables_gte (sp, page, i, &next) != kind)
       break;
     position += sp->e.grain_size;
     if (kind == ENTRY_PLACE && next != position)
@@ -121,8 +119,7 @@ packed_hint (const struct sparse *sp, const void *page, uint64_t i,
   uint64_t next;
 
   if (i + 1 < tables_per_page (sp) &&
-      sp->format->decode_gte (sp, tables_entry (sp, page, i + 1), &next) ==
-      ENTRY_PLACE && next > position && next - position <= UINT32_MAX)
+      tables_gte (sp, page, i + 1, &next) == ENTRY_PLACE && next > position && next - position <= UINT32_MAX)
     return (uint32_t) (next - position);
   return 0;
 }
@@ -147,7 +144,7 @@ set_place (struct sparse *sp, const struct want *w, const void *page,
     run->kind = RUN_DATA;
     run->file_offset = position + w->in_grain;
     position += last * sp->e.grain_size;
-    if (__builtin_expect (position + sp->e.grain_size > sp->data_end, 0))
+    if (__builtin_expect (position + sp->e.grain_size > sparse_data_end (sp), 0))
       warn_short (sp, w->grain + last, position);
   }
 }
@@ -161,12 +158,11 @@ map_page (struct sparse *sp, const struct want *w, const void *page,
   const uint64_t i = w->grain % per_page;
   const uint64_t wanted = grains_wanted (sp, w);
   const uint64_t n = wanted < per_page - i ? i + wanted : per_page;
-  const void *const entry = tables_entry (sp, page, i);
   uint64_t position = 0, alike;
-  const enum entry_kind kind = sp->format->decode_gte (sp, entry, &position);
+  const enum entry_kind kind = tables_gte (sp, page, i, &position);
 
   if (kind == ENTRY_BAD)
-    return report_gte (sp, w->grain, entry);
+    return report_gte (sp, w->grain, tables_value (sp, page, i));
   if (kind == ENTRY_PLACE && sp->packed)
     alike = 1;
   else
@@ -192,6 +188,9 @@ sparse_map (struct extent *e, uint64_t offset, uint64_t length,
   uint64_t end;
   int r;
 
+  /* A window shows one copy of the tables, as the file has it. */
+  if (sp->nr_dirty != 0 || sp->unclean)
+    window = NULL;
   *run = (struct run) { 0 };
   if (tables_find (sp, w.grain, w.grain + grains_wanted (sp, &w) - 1, window,
                    &page, &end) == -1)

@@ -33,23 +33,28 @@ enum entry_kind {
 
 struct sparse;
 
-/* The codec.  Entries point to raw bytes as on disk.  bad_* say what is
- * wrong with an entry that is ENTRY_BAD, as the rest of a sentence.
+/* The codec.  *position is set for all but ENTRY_ABSENT where the format
+ * can be written, even if it is nonsense.  bad_* say what is wrong with an
+ * entry that is ENTRY_BAD, as the rest of a sentence.
  */
 struct sparse_format {
   unsigned entry_size; /* bytes, of GDEs and GTEs: 4 or 8 */
-  enum entry_kind (*decode_gde) (const struct sparse *sp, const void *entry,
+  enum entry_kind (*decode_gde) (const struct sparse *sp, uint64_t value,
                                  uint64_t *position);
-  enum entry_kind (*decode_gte) (const struct sparse *sp, const void *entry,
+  enum entry_kind (*decode_gte) (const struct sparse *sp, uint64_t value,
                                  uint64_t *position);
   const char *(*bad_gde) (const struct sparse *sp, uint64_t value);
   const char *(*bad_gte) (const struct sparse *sp, uint64_t value);
 };
 
-/* All immutable after opening but the atomic ones at the end. */
+struct sparse_writer;
+struct sparse_write_format;
+
+/* All immutable after opening but the atomic ones. */
 struct sparse {
   struct extent e; /* must come first */
   const struct sparse_format *format;
+  const struct sparse_write_format *write_format; /* if it can be written */
 
   /* Where the tables are: the extent's own store, or the place where
    * recovery put new ones.  A reference of its own.
@@ -63,19 +68,36 @@ struct sparse {
   uint64_t nr_gts;
   uint64_t gd[2];       /* byte offsets; [1]: the redundant one, or 0 */
 
-  /* Grains begin in [data_start, data_end): bytes, behind the front
-   * metadata and before the end of the file.
+  /* No grain begins before: bytes, the end of the front metadata. */
+  uint64_t data_start;
+
+  /* Its writer was interrupted: the copies of a table may differ, and
+   * what only one of them knows counts.
    */
-  uint64_t data_start, data_end;
+  bool unclean;
+
+  /* What is needed for writing (sparse-write.c); NULL until then.  While
+   * the file lacks entries that the cache has, none may be looked up in
+   * the file.
+   */
+  _Atomic (struct sparse_writer *) writer;
+  atomic_size_t nr_dirty; /* pages */
 
   atomic_bool warned_mirror; /* the redundant copy was needed */
   atomic_bool warned_short;  /* a grain reaches past the end */
 };
 
-/* Derives nr_grains, nr_gts and data_end, once e.store, e.grain_size,
- * capacity and gtes_per_gt are set.
+/* Derives nr_grains and nr_gts, once e.grain_size, capacity and
+ * gtes_per_gt are set.
  */
 extern void sparse_set_geometry (struct sparse *sp);
+
+/* No grain begins here or behind. */
+static inline uint64_t
+sparse_data_end (const struct sparse *sp)
+{
+  return sp->e.store->size;
+}
 
 /* Bytes of one directory, and of one table. */
 static inline uint64_t

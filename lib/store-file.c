@@ -9,18 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store.h"
-
-struct store_file {
-  struct store s; /* must come first */
-  int fd;
-  struct store_id id;
-};
+#include "store-file.h"
 
 static int
 report_eof (struct store *s, uint64_t offset)
@@ -28,7 +23,7 @@ report_eof (struct store *s, uint64_t offset)
   vmdk_error (s->log,
               "%s: the file has become shorter: nothing at offset %" PRIu64
               ", but it was %" PRIu64 " bytes long when it was opened",
-              s->name, offset, s->size);
+              s->name, offset, (uint64_t) s->size);
   errno = EIO;
   return -1;
 }
@@ -61,12 +56,13 @@ read_inside (struct store *s, char *buf, size_t count, uint64_t offset)
 static int
 file_pread (struct store *s, void *buf, size_t count, uint64_t offset)
 {
+  const uint64_t size = s->size;
   size_t inside = count;
 
-  if (offset >= s->size)
+  if (offset >= size)
     inside = 0;
-  else if (count > s->size - offset)
-    inside = (size_t) (s->size - offset);
+  else if (count > size - offset)
+    inside = (size_t) (size - offset);
   memset ((char *) buf + inside, 0, count - inside);
   return read_inside (s, buf, inside, offset);
 }
@@ -115,14 +111,159 @@ file_prefetch (struct store *s, uint64_t count, uint64_t offset)
   posix_fadvise (f->fd, (off_t) offset, (off_t) count, POSIX_FADV_WILLNEED);
 }
 
+/* Writing. */
+
+static struct store_file *
+file_of (struct store *s)
+{
+  return (struct store_file *) s;
+}
+
+/* The system call may be interrupted by signals, which isn't an error. */
+#define RETRY(CALL)                           \
+  ({                                          \
+    __typeof__ (CALL) result_;                \
+    do                                        \
+      result_ = (CALL);                       \
+    while (result_ == -1 && errno == EINTR);  \
+    result_;                                  \
+  })
+
+/* The same file once more, for writing: by its number, since names may
+ * have changed their meaning.
+ */
+static int
+reopen (const struct store_file *f)
+{
+  const int flags = fcntl (f->fd, F_GETFL);
+  char path[32];
+
+  if (flags != -1 && (flags & O_ACCMODE) == O_RDWR)
+    return fcntl (f->fd, F_DUPFD_CLOEXEC, 0);
+  snprintf (path, sizeof path, "/proc/self/fd/%d", f->fd);
+  return open (path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+}
+
+/* What lies past the end needs no punching, but a file system that can't
+ * punch says so.
+ */
+static bool
+punches_holes (int fd, uint64_t size)
+{
+  return fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    (off_t) size, 4096) == 0;
+}
+
+static int
+file_make_writable (struct store *s)
+{
+  struct store_file *const f = file_of (s);
+  const int fd = reopen (f);
+  struct stat st;
+
+  if (fd == -1) {
+    if (errno != EACCES && errno != EPERM && errno != EROFS)
+      vmdk_error (s->log, "%s: opening it for writing: %m", s->name);
+    return -1;
+  }
+  if (fstat (fd, &st) == -1) {
+    vmdk_error (s->log, "%s: fstat: %m", s->name);
+    close (fd);
+    return -1;
+  }
+  /* Reads go on meanwhile, by the number that they have seen. */
+  f->fd = fd;
+  s->fresh_is_zero = S_ISREG (st.st_mode);
+  s->can_punch = S_ISREG (st.st_mode) && punches_holes (fd, s->size);
+  return 0;
+}
+
+static int
+file_pwrite (struct store *s, const void *buf, size_t count, uint64_t offset)
+{
+  const char *p = buf;
+
+  while (count > 0) {
+    const ssize_t r =
+      RETRY (pwrite (file_of (s)->fd, p, count, (off_t) offset));
+
+    if (r <= 0) {
+      if (r == 0)
+        errno = ENOSPC;
+      vmdk_error (s->log, "%s: writing %zu bytes at offset %" PRIu64 ": %m",
+                  s->name, count, offset);
+      return -1;
+    }
+    p += r;
+    count -= (size_t) r;
+    offset += (uint64_t) r;
+  }
+  return 0;
+}
+
+static int
+file_fallocate (struct store *s, int mode, uint64_t count, uint64_t offset)
+{
+  const int r =
+    RETRY (fallocate (file_of (s)->fd, mode | FALLOC_FL_KEEP_SIZE,
+                      (off_t) offset, (off_t) count));
+
+  if (r == -1 && (errno == ENOSYS || errno == ENODEV))
+    errno = EOPNOTSUPP;
+  if (r == -1 && errno != EOPNOTSUPP)
+    vmdk_error (s->log, "%s: zeroing %" PRIu64 " bytes at offset %" PRIu64
+                ": %m", s->name, count, offset);
+  return r;
+}
+
+static int
+file_punch (struct store *s, uint64_t count, uint64_t offset)
+{
+  return file_fallocate (s, FALLOC_FL_PUNCH_HOLE, count, offset);
+}
+
+static int
+file_zero (struct store *s, uint64_t count, uint64_t offset)
+{
+  if (!s->fresh_is_zero) { /* a device may do it slowly, or not at all */
+    errno = EOPNOTSUPP;
+    return -1;
+  }
+  return file_fallocate (s, FALLOC_FL_ZERO_RANGE, count, offset);
+}
+
+static int
+file_resize (struct store *s, uint64_t size)
+{
+  const int r = RETRY (ftruncate (file_of (s)->fd, (off_t) size));
+
+  if (r == -1)
+    vmdk_error (s->log, "%s: changing its length from %" PRIu64 " to %" PRIu64
+                " bytes: %m", s->name, (uint64_t) s->size, size);
+  return r;
+}
+
+static int
+file_sync (struct store *s)
+{
+  const int r = RETRY (fdatasync (file_of (s)->fd));
+
+  if (r == -1)
+    vmdk_error (s->log, "%s: fdatasync: %m; what was written since the last "
+                "flush may be lost", s->name);
+  return r;
+}
+
 static void
 file_close (struct store *s)
 {
-  struct store_file *f = (struct store_file *) s;
+  struct store_file *f = file_of (s);
 
-  if (f->fd >= 0)
+  if (f->fd >= 0 && f->fd != f->lock_fd)
     close (f->fd);
-  free (s->name);
+  if (f->lock_fd >= 0)
+    close (f->lock_fd);
+  store_destroy (s);
   free (f);
 }
 
@@ -131,6 +272,15 @@ static const struct store_ops file_ops = {
   .next_data = file_next_data,
   .next_hole = file_next_hole,
   .prefetch = file_prefetch,
+  .lock = store_file_lock,
+  .unlock = store_file_unlock,
+  .make_writable = file_make_writable,
+  .pwrite = file_pwrite,
+  .punch = file_punch,
+  .zero = file_zero,
+  .resize = file_resize,
+  .sync = file_sync,
+  .replace = store_file_replace,
   .close = file_close,
 };
 
@@ -194,11 +344,8 @@ store_file_new (const struct vmdk_log *log, int fd, const char *name)
     close (fd);
     return NULL;
   }
-  f->fd = fd;
-  f->s = (struct store) { .ops = &file_ops, .log = log, .refs = 1 };
-  f->s.name = strdup (name);
-  if (f->s.name == NULL) {
-    vmdk_error (log, "%s: %m", name);
+  f->fd = f->lock_fd = fd;
+  if (store_init (&f->s, &file_ops, log, name) == -1) {
     store_unref (&f->s);
     return NULL;
   }

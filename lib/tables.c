@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdalign.h>
 #include <string.h>
 
 #include "tables.h"
@@ -44,8 +45,8 @@ tables_per_page (const struct sparse *sp)
   return sp->gtes_per_gt < n ? sp->gtes_per_gt : n;
 }
 
-static size_t
-page_size (const struct sparse *sp)
+size_t
+tables_page_size (const struct sparse *sp)
 {
   return tables_per_page (sp) * sp->format->entry_size;
 }
@@ -80,7 +81,7 @@ gde_kind (const struct sparse *sp, const void *page, uint64_t i)
 {
   uint64_t position;
 
-  return sp->format->decode_gde (sp, tables_entry (sp, page, i), &position);
+  return tables_gde (sp, page, i, &position);
 }
 
 /* Who keeps tables twice has all of them from the beginning, so an entry
@@ -93,7 +94,7 @@ fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
   struct sparse *const sp = p->sp;
   const unsigned entry_size = sp->format->entry_size;
   const uint64_t n = count / entry_size;
-  uint8_t mirror[TABLE_PAGE_SIZE];
+  alignas (8) uint8_t mirror[TABLE_PAGE_SIZE];
   const int r = store_pread (sp->tables, data, count,
                              sp->gd[0] + p->first * entry_size);
   uint64_t i = 0;
@@ -110,7 +111,8 @@ fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
                     gde_kind (sp, mirror, i) == ENTRY_PLACE)) {
       memcpy ((void *) tables_entry (sp, data, i),
               tables_entry (sp, mirror, i), entry_size);
-      warn_mirror (sp, "directory entry", p->first + i);
+      if (!sp->unclean)
+        warn_mirror (sp, "directory entry", p->first + i);
     }
   return 0;
 }
@@ -160,7 +162,6 @@ read_gde (struct sparse *sp, unsigned copy, uint64_t number)
   struct gde gde = { .kind = ENTRY_BAD };
   uint64_t i;
   const void *const page = get_gd_page (sp, copy, number, &i);
-  const void *entry;
 
   if (page == NULL) {
     gde.err = errno;
@@ -169,9 +170,8 @@ read_gde (struct sparse *sp, unsigned copy, uint64_t number)
                   sp->e.store->name);
     return gde;
   }
-  entry = tables_entry (sp, page, i);
-  gde.value = tables_value (sp, entry);
-  gde.kind = sp->format->decode_gde (sp, entry, &gde.position);
+  gde.value = tables_value (sp, page, i);
+  gde.kind = sp->format->decode_gde (sp, gde.value, &gde.position);
   cache_put (sp->e.ctx->tables, page);
   return gde;
 }
@@ -203,6 +203,43 @@ find_table (struct sparse *sp, uint64_t number, struct table *t)
   return gde.kind == ENTRY_PLACE;
 }
 
+int
+tables_places (struct sparse *sp, uint64_t number, uint64_t place[2])
+{
+  struct table t;
+  const int r = find_table (sp, number, &t);
+
+  place[0] = place[1] = 0;
+  if (r != 1)
+    return r;
+  place[0] = t.place;
+  if (sp->gd[1]) {
+    const struct gde gde = read_gde (sp, 1, number);
+
+    if (gde.err != 0 || gde.kind == ENTRY_BAD)
+      return report_gde (sp, number, &gde);
+    if (gde.kind == ENTRY_PLACE && gde.position != t.place)
+      place[1] = gde.position;
+  }
+  return 1;
+}
+
+const void *
+tables_gd_page (struct sparse *sp, unsigned copy, uint64_t number,
+                uint64_t *i, uint64_t *place, size_t *size)
+{
+  const void *const page = get_gd_page (sp, copy, number, i);
+  const uint64_t start = (number - *i) * sp->format->entry_size;
+  const uint64_t left = sparse_gd_bytes (sp) - start;
+
+  if (page == NULL && errno == ENOMEM)
+    vmdk_error (&sp->e.ctx->log, "%s: loading the grain directory: %m",
+                sp->e.store->name);
+  *place = sp->gd[copy] + start;
+  *size = left < TABLE_PAGE_SIZE ? (size_t) left : TABLE_PAGE_SIZE;
+  return page;
+}
+
 /* Tables. */
 
 struct gt_page {
@@ -216,10 +253,15 @@ tables_skip_zeroes (const struct sparse *sp, const void *page, uint64_t i,
                     uint64_t n)
 {
   const unsigned per_word = 8 / sp->format->entry_size;
+  const uint64_t *const words = page;
 
-  while (i + per_word <= n && le64_at (tables_entry (sp, page, i)) == 0)
+  for (; i < n && i % per_word != 0; i++)
+    if (tables_value (sp, page, i) != 0)
+      return i;
+  while (i + per_word <= n &&
+         __atomic_load_n (&words[i / per_word], __ATOMIC_RELAXED) == 0)
     i += per_word;
-  while (i < n && tables_value (sp, tables_entry (sp, page, i)) == 0)
+  while (i < n && tables_value (sp, page, i) == 0)
     i++;
   return i;
 }
@@ -232,30 +274,30 @@ has_bad_gte (const struct sparse *sp, const void *page, size_t size)
 
   for (i = tables_skip_zeroes (sp, page, 0, n); i < n;
        i = tables_skip_zeroes (sp, page, i + 1, n))
-    if (sp->format->decode_gte (sp, tables_entry (sp, page, i), &position) ==
-        ENTRY_BAD)
+    if (tables_gte (sp, page, i, &position) == ENTRY_BAD)
       return true;
   return false;
 }
 
-/* Replaces those entries that can't be right and are better there. */
-static bool
-take_from_mirror (const struct sparse *sp, void *page, const void *mirror,
-                  size_t size)
+bool
+tables_merge (const struct sparse *sp, void *page, const void *mirror,
+              size_t size)
 {
   const uint64_t n = size / sp->format->entry_size;
   bool taken = false;
   uint64_t i, position;
 
   for (i = 0; i < n; i++) {
-    const void *const theirs = tables_entry (sp, mirror, i);
-    void *const ours = (void *) tables_entry (sp, page, i);
+    const enum entry_kind ours = tables_gte (sp, page, i, &position);
+    const enum entry_kind theirs = tables_gte (sp, mirror, i, &position);
 
-    if (sp->format->decode_gte (sp, ours, &position) == ENTRY_BAD &&
-        sp->format->decode_gte (sp, theirs, &position) != ENTRY_BAD) {
-      memcpy (ours, theirs, sp->format->entry_size);
-      taken = true;
-    }
+    if (theirs == ENTRY_BAD ||
+        (ours != ENTRY_BAD &&
+         !(sp->unclean && ours == ENTRY_ABSENT && theirs != ENTRY_ABSENT)))
+      continue;
+    memcpy ((void *) tables_entry (sp, page, i),
+            tables_entry (sp, mirror, i), sp->format->entry_size);
+    taken = true;
   }
   return taken;
 }
@@ -279,7 +321,7 @@ fill_gt_page (void *opaque, void *data, size_t size)
   const struct gt_page *const p = opaque;
   struct sparse *const sp = p->sp;
   const struct table *const t = p->table;
-  uint8_t mirror[TABLE_PAGE_SIZE];
+  alignas (8) uint8_t mirror[TABLE_PAGE_SIZE];
   int r;
 
   vmdk_debug (&sp->e.ctx->log, VMDK_TOPIC_TABLES,
@@ -287,14 +329,15 @@ fill_gt_page (void *opaque, void *data, size_t size)
               " at offset %" PRIu64, sp->tables->name, size, p->offset,
               t->number, t->place);
   r = store_pread (sp->tables, data, size, t->place + p->offset);
-  if ((r == 0 && !has_bad_gte (sp, data, size)) ||
+  if ((r == 0 && !sp->unclean && !has_bad_gte (sp, data, size)) ||
       !read_mirror (p, mirror, size))
     return r;
   if (r == -1)
     memcpy (data, mirror, size);
-  else if (!take_from_mirror (sp, data, mirror, size))
+  else if (!tables_merge (sp, data, mirror, size))
     return 0;
-  warn_mirror (sp, "table", t->number);
+  if (!sp->unclean)
+    warn_mirror (sp, "table", t->number);
   return 0;
 }
 
@@ -306,7 +349,7 @@ load_page (struct sparse *sp, const struct table *t, uint64_t first,
 
   p.offset = first % sp->gtes_per_gt * sp->format->entry_size;
   page->data = cache_get (sp->e.ctx->tables, sp, GT_PAGES | first,
-                          page_size (sp), fill_gt_page, &p);
+                          tables_page_size (sp), fill_gt_page, &p);
   page->pinned = page->data != NULL;
   if (page->data == NULL && errno == ENOMEM)
     vmdk_error (&sp->e.ctx->log, "%s: loading a grain table: %m",
@@ -323,11 +366,12 @@ struct blank {
 
 /* Whether a directory entry names no table, or one that is all blank. */
 static bool
-is_blank (const struct sparse *sp, const void *gde, const struct blank *b)
+is_blank (const struct sparse *sp, const void *page, uint64_t i,
+          const struct blank *b)
 {
   uint64_t position;
 
-  switch (sp->format->decode_gde (sp, gde, &position)) {
+  switch (tables_gde (sp, page, i, &position)) {
   case ENTRY_ABSENT:
     return true;
   case ENTRY_PLACE:
@@ -379,7 +423,7 @@ skip_tables (struct sparse *sp, uint64_t t, uint64_t last,
     if (page == NULL)
       break; /* whoever asks for that table will hear of it */
     while (t < end && i < TABLE_PAGE_SIZE / sp->format->entry_size &&
-           (blank = is_blank (sp, tables_entry (sp, page, i), b))) {
+           (blank = is_blank (sp, page, i, b))) {
       t++;
       i++;
     }
@@ -439,7 +483,7 @@ find_in_window (struct sparse *sp, const struct table *t, uint64_t first,
   struct blank b = { .start = t->place + in_table * entry_size };
   uint64_t entries;
 
-  b.end = look (sp, w, b.start, page_size (sp));
+  b.end = look (sp, w, b.start, tables_page_size (sp));
   if (b.end == b.start) {
     if (w->store == NULL)
       return false;
@@ -454,7 +498,7 @@ find_in_window (struct sparse *sp, const struct table *t, uint64_t first,
   page->data = w->buf + (b.start - w->start);
   if (w->sound_of == &sp->e && w->sound == b.start)
     return true;
-  if (has_bad_gte (sp, page->data, page_size (sp)))
+  if (has_bad_gte (sp, page->data, tables_page_size (sp)))
     return false;
   w->sound_of = &sp->e;
   w->sound = b.start;

@@ -58,6 +58,16 @@ enum vmdk_cid_check {
   VMDK_CID_OFF,
 };
 
+/* Whether grains of hosted sparse extents are marked as zero, when what
+ * was in the parent is zeroed.  The alternative is a grain that is a hole
+ * of the file, which every program can read.
+ */
+enum vmdk_zeroed_grains {
+  VMDK_ZEROED_AUTO,   /* where the header says that there are such */
+  VMDK_ZEROED_ALWAYS, /* the header is made to say so (version 2) */
+  VMDK_ZEROED_NEVER,
+};
+
 /* Says where an extent really lies: name is as in the descriptor. */
 struct vmdk_extent_path {
   const char *name;
@@ -80,6 +90,10 @@ struct vmdk_options {
   bool allow_devices; /* descriptors may name block devices */
   bool single_link;   /* this layer alone: no parent is opened */
   bool recover;       /* rebuild the tables of a stream without footer */
+  bool no_lock;       /* neither lock files nor look for others' locks */
+  bool drop_cbt;      /* writing may end VMware's change tracking */
+  bool allow_parent_write; /* ... and destroy children beside the disk */
+  enum vmdk_zeroed_grains zeroed_grains;
   uint64_t table_cache; /* most bytes of grain tables to keep */
   uint64_t grain_cache; /* most bytes of inflated grains to keep */
 };
@@ -88,14 +102,19 @@ struct vmdk_options {
 extern void vmdk_options_init (struct vmdk_options *options)
   __attribute__ ((__nonnull__ (1)));
 
-/* A disk, open read-only.  All functions but vmdk_close may be called by
- * any number of threads at once.
+/* An open disk.  All functions but vmdk_close may be called by any number
+ * of threads at once.
  */
 struct vmdk_disk;
 
 extern struct vmdk_disk *vmdk_open (const struct vmdk_options *options)
   __attribute__ ((__nonnull__ (1)));
-extern void vmdk_close (struct vmdk_disk *disk); /* NULL is allowed */
+
+/* Makes durable what was written, marks the disk as cleanly closed if it
+ * was changed, and frees everything.  -1: what was written since the last
+ * successful vmdk_flush may be lost; reported.  NULL is allowed.
+ */
+extern int vmdk_close (struct vmdk_disk *disk);
 
 /* Guest bytes; a multiple of 512. */
 extern uint64_t vmdk_size (const struct vmdk_disk *disk)
@@ -116,6 +135,55 @@ extern int vmdk_pread (struct vmdk_disk *disk, void *buf, size_t count,
  */
 extern int vmdk_prefetch (struct vmdk_disk *disk, uint64_t count,
                           uint64_t offset) __attribute__ ((__nonnull__ (1)));
+
+/* Writing.
+ *
+ * What was written before a successful vmdk_flush, or with VMDK_FUA,
+ * survives any crash of process, kernel and power.  What nobody wrote
+ * never changes.  Whatever crashes when, the disk can be opened again.
+ */
+enum vmdk_write_flags {
+  VMDK_FUA = 1,       /* durable before the call returns */
+  VMDK_MAY_TRIM = 2,  /* vmdk_zero: its space may be given back */
+  VMDK_FAST_ZERO = 4, /* vmdk_zero: fail with ENOTSUP, before anything is
+                         changed, if zeroes would have to be written */
+};
+
+/* Whether the top link can be written at all: its format, and how the
+ * disk was opened.  If not, *why says why not, as the rest of a sentence
+ * about the disk.  Says nothing about permissions.
+ */
+extern bool vmdk_can_write (const struct vmdk_disk *disk, const char **why)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* To be called before the first of the functions below; may be called
+ * again, also after it has failed.  Takes the writer's locks and sees that
+ * the disk may be written; changes nothing yet.  -1: errno is EAGAIN when
+ * another program uses the disk; else it may not be written, or can't be
+ * without doing harm.  It can be read as before.
+ */
+extern int vmdk_start_writing (struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
+
+/* All of it or -1, then any part may have been written.  errno: ENOSPC,
+ * EPERM (an extent that may not be written), EIO, ENOTSUP.  Ranges must
+ * lie in the disk.
+ */
+extern int vmdk_pwrite (struct vmdk_disk *disk, const void *buf,
+                        size_t count, uint64_t offset, unsigned flags)
+  __attribute__ ((__nonnull__ (1, 2)));
+extern int vmdk_zero (struct vmdk_disk *disk, uint64_t count,
+                      uint64_t offset, unsigned flags)
+  __attribute__ ((__nonnull__ (1)));
+
+/* Gives back space, as far as that can be done; what is given back reads
+ * as zero.
+ */
+extern int vmdk_trim (struct vmdk_disk *disk, uint64_t count,
+                      uint64_t offset, unsigned flags)
+  __attribute__ ((__nonnull__ (1)));
+
+extern int vmdk_flush (struct vmdk_disk *disk) __attribute__ ((__nonnull__ (1)));
 
 /* What a range of the guest's disk is. */
 enum vmdk_status {

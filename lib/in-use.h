@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * Who else may depend on a disk, as far as the folders that it lies in
+ * show: programs of VMware that have it open, and children that were made
+ * over it.
+ */
+
+#ifndef VMDK_IN_USE_H
+#define VMDK_IN_USE_H
+
+#include "link.h"
+
+/* Looks in the folder of l for VMware's locks on the descriptor and the
+ * extents ("disk.vmdk.lck", a folder, mostly).  For a reader they are
+ * reported as a warning and 0 is returned; for a writer -1, reported, errno
+ * is EAGAIN.
+ */
+extern int in_use_by_vmware (const struct link *l, bool write);
+
+/* Refuses (-1, reported, errno is EPERM) if a descriptor in the folder of
+ * l was made over l, as it is now: writing l would destroy that disk.
+ */
+extern int in_use_as_parent (const struct link *l);
+
+#endif /* VMDK_IN_USE_H */
