@@ -9,6 +9,7 @@
 #include <config.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,11 @@ static struct vmdk_disk *disk;
 
 /* nbdkit has forked. */
 static bool serving;
+
+/* Of one connection. */
+struct handle {
+  bool writable;
+};
 
 /* Messages. */
 
@@ -155,21 +161,61 @@ add_extent (const char *value)
   return 0;
 }
 
+/* names ends with NULL.  -1: said what is wrong. */
+static int
+find_name (const char *key, const char *value, const char *const *names,
+           const char *expected)
+{
+  int i;
+
+  for (i = 0; names[i]; i++)
+    if (strcmp (value, names[i]) == 0)
+      return i;
+  nbdkit_error ("%s=%s: expected %s", key, value, expected);
+  return -1;
+}
+
 static int
 set_cid_check (const char *value)
 {
   static const char *const names[] = {
     [VMDK_CID_FAIL] = "fail", [VMDK_CID_WARN] = "warn", [VMDK_CID_OFF] = "off",
+    NULL
   };
-  size_t i;
+  const int i = find_name ("cid-check", value, names, "fail, warn or off");
 
-  for (i = 0; i < sizeof names / sizeof names[0]; i++)
-    if (strcmp (value, names[i]) == 0) {
-      options.cid_check = (enum vmdk_cid_check) i;
-      return 0;
-    }
-  nbdkit_error ("cid-check=%s: expected fail, warn or off", value);
-  return -1;
+  if (i == -1)
+    return -1;
+  options.cid_check = (enum vmdk_cid_check) i;
+  return 0;
+}
+
+static int
+set_zeroed_grains (const char *value)
+{
+  static const char *const names[] = {
+    [VMDK_ZEROED_AUTO] = "auto", [VMDK_ZEROED_ALWAYS] = "always",
+    [VMDK_ZEROED_NEVER] = "never", NULL
+  };
+  const int i =
+    find_name ("zeroed-grains", value, names, "auto, always or never");
+
+  if (i == -1)
+    return -1;
+  options.zeroed_grains = (enum vmdk_zeroed_grains) i;
+  return 0;
+}
+
+/* lock=off, and what else switches something off. */
+static int
+set_lock (const char *value)
+{
+  const int r = nbdkit_parse_bool (value);
+
+  if (r == -1)
+    return -1;
+  options.no_lock = !r;
+  return 0;
 }
 
 /* nbdkit says what is wrong. */
@@ -231,6 +277,14 @@ vmdk_config (const char *key, const char *value)
     return set_bool (value, &options.recover);
   if (strcmp (key, "cid-check") == 0)
     return set_cid_check (value);
+  if (strcmp (key, "lock") == 0)
+    return set_lock (value);
+  if (strcmp (key, "drop-cbt") == 0)
+    return set_bool (value, &options.drop_cbt);
+  if (strcmp (key, "allow-parent-write") == 0)
+    return set_bool (value, &options.allow_parent_write);
+  if (strcmp (key, "zeroed-grains") == 0)
+    return set_zeroed_grains (value);
   if (strcmp (key, "table-cache") == 0)
     return set_size (value, &options.table_cache);
   if (strcmp (key, "grain-cache") == 0)
@@ -249,6 +303,10 @@ vmdk_config (const char *key, const char *value)
   "single-link=true      Only this layer of a snapshot chain.\n" \
   "cid-check=fail|warn|off  What to do when a parent was modified.\n" \
   "recover=true          Read a stream whose end is missing.\n" \
+  "zeroed-grains=auto|always|never  Mark grains as zero.\n" \
+  "drop-cbt=true         Write although VMware tracks changes.\n" \
+  "allow-parent-write=true  Write although children depend on it.\n" \
+  "lock=off              Don't lock files.\n" \
   "table-cache=<SIZE>    Memory for grain tables (default: 64M).\n" \
   "grain-cache=<SIZE>    Memory for inflated grains (default: 32M)."
 
@@ -282,7 +340,8 @@ vmdk_dump_plugin (void)
   printf ("vmdk_formats=monolithicSparse,monolithicFlat,twoGbMaxExtentSparse,"
           "twoGbMaxExtentFlat,streamOptimized,vmfs,vmfsSparse,seSparse,"
           "custom\n");
-  printf ("vmdk_access=readonly\n");
+  printf ("vmdk_writable=monolithicSparse,monolithicFlat,"
+          "twoGbMaxExtentSparse,twoGbMaxExtentFlat,vmfs,vmfsSparse,custom\n");
   printf ("vmdk_inflate=%s\n", vmdk_inflate_library ());
   printf ("vmdk_max_descriptor=%d\n", VMDK_MAX_DESCRIPTOR);
   printf ("vmdk_max_extents=%d\n", VMDK_MAX_EXTENTS);
@@ -310,16 +369,69 @@ static int
 vmdk_after_fork (void)
 {
   serving = true;
+  /* A file that may not grow any more is an error of one request. */
+  signal (SIGXFSZ, SIG_IGN);
   return 0;
 }
 
 /* Connections. */
 
+/* What can't be written, or may not be, can be read all the same: the
+ * client sees that the export is read-only.  But two programs shouldn't
+ * use a disk at a time if one of them means to write.  1: it can be
+ * written, 0: only read, -1: it is in use.
+ */
+static int
+start_writing (void)
+{
+  const char *why;
+
+  if (!vmdk_can_write (disk, &why)) {
+    nbdkit_debug ("the disk is served read-only: %s", why);
+    return 0;
+  }
+  if (vmdk_start_writing (disk) == 0)
+    return 1;
+  if (errno == EAGAIN)
+    return -1;
+  nbdkit_debug ("the disk is served read-only");
+  return 0;
+}
+
 static void *
 vmdk_plugin_open (int readonly)
 {
-  (void) readonly;
-  return NBDKIT_HANDLE_NOT_NEEDED;
+  const int writable = readonly ? 0 : start_writing ();
+  struct handle *h;
+
+  if (writable == -1)
+    return NULL;
+  h = calloc (1, sizeof *h);
+  if (h == NULL) {
+    nbdkit_error ("calloc: %m");
+    return NULL;
+  }
+  h->writable = writable;
+  return h;
+}
+
+static void
+vmdk_plugin_close (void *handle)
+{
+  free (handle);
+}
+
+static int
+vmdk_plugin_can_write (void *handle)
+{
+  return ((const struct handle *) handle)->writable;
+}
+
+static int
+vmdk_can_fua (void *handle)
+{
+  (void) handle;
+  return NBDKIT_FUA_NATIVE;
 }
 
 static const char *
@@ -380,9 +492,21 @@ vmdk_can_cache (void *handle)
 static int
 for_client (int r)
 {
-  if (r == -1 && errno != ENOMEM)
+  if (r == 0)
+    return 0;
+  switch (errno) {
+  case ENOMEM:
+  case ENOSPC:
+  case EPERM:
+    break;
+  case EDQUOT:
+  case EFBIG:
+    errno = ENOSPC;
+    break;
+  default:
     errno = EIO;
-  return r;
+  }
+  return -1;
 }
 
 static int
@@ -392,6 +516,54 @@ vmdk_plugin_pread (void *handle, void *buf, uint32_t count, uint64_t offset,
   (void) handle;
   (void) flags;
   return for_client (vmdk_pread (disk, buf, count, offset));
+}
+
+static unsigned
+write_flags (uint32_t flags)
+{
+  return (flags & NBDKIT_FLAG_FUA ? VMDK_FUA : 0) |
+    (flags & NBDKIT_FLAG_MAY_TRIM ? VMDK_MAY_TRIM : 0) |
+    (flags & NBDKIT_FLAG_FAST_ZERO ? VMDK_FAST_ZERO : 0);
+}
+
+static int
+vmdk_plugin_pwrite (void *handle, const void *buf, uint32_t count,
+                    uint64_t offset, uint32_t flags)
+{
+  (void) handle;
+  return for_client (vmdk_pwrite (disk, buf, count, offset,
+                                  write_flags (flags)));
+}
+
+/* ENOTSUP is only for who asked for fast zeroes: nbdkit would write them by
+ * itself otherwise.
+ */
+static int
+vmdk_plugin_zero (void *handle, uint32_t count, uint64_t offset,
+                  uint32_t flags)
+{
+  const int r = vmdk_zero (disk, count, offset, write_flags (flags));
+
+  (void) handle;
+  if (r == -1 && errno == ENOTSUP && (flags & NBDKIT_FLAG_FAST_ZERO))
+    return -1;
+  return for_client (r);
+}
+
+static int
+vmdk_plugin_trim (void *handle, uint32_t count, uint64_t offset,
+                  uint32_t flags)
+{
+  (void) handle;
+  return for_client (vmdk_trim (disk, count, offset, write_flags (flags)));
+}
+
+static int
+vmdk_plugin_flush (void *handle, uint32_t flags)
+{
+  (void) handle;
+  (void) flags;
+  return for_client (vmdk_flush (disk));
 }
 
 static int
@@ -496,12 +668,23 @@ static struct nbdkit_plugin plugin = {
   .get_ready = vmdk_get_ready,
   .after_fork = vmdk_after_fork,
   .open = vmdk_plugin_open,
+  .close = vmdk_plugin_close,
   .export_description = vmdk_export_description,
   .get_size = vmdk_get_size,
   .block_size = vmdk_block_size,
+  .can_write = vmdk_plugin_can_write,
+  .can_flush = answer_yes,
+  .can_fua = vmdk_can_fua,
+  .can_trim = answer_yes,
+  .can_zero = answer_yes,
+  .can_fast_zero = answer_yes,
   .can_multi_conn = answer_yes,
   .can_cache = vmdk_can_cache,
   .pread = vmdk_plugin_pread,
+  .pwrite = vmdk_plugin_pwrite,
+  .zero = vmdk_plugin_zero,
+  .trim = vmdk_plugin_trim,
+  .flush = vmdk_plugin_flush,
   .extents = vmdk_plugin_extents,
   .cache = vmdk_cache,
   .errno_is_preserved = 1,

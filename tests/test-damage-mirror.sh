@@ -7,6 +7,8 @@
 # they cover fail, and no others.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 requires nbdcopy --version
 requires nbdinfo --version
 requires python3

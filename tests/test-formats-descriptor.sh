@@ -5,6 +5,8 @@
 # Descriptors as different programs and hands write them.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 
 # Ends of lines, letters, quotes, blanks, missing parts.
 for options in crlf=1 eol=0 'crlf=1 eol=0' case=lower case=upper case=swapcase \

@@ -5,6 +5,8 @@
 # Images that other programs broke: each is refused with one clear line.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 requires_images hostile-afl9.vmdk.bz2 tiny-2049-bytes.vmdk \
                 truncated-stream.vmdk multi-disk.ova
 

@@ -6,6 +6,8 @@
 # README.md there says.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 requires_images README.md
 requires nbdcopy --version
 requires nbdinfo --version

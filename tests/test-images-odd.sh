@@ -6,6 +6,8 @@
 # a second look at the size.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 requires_images esxi-sesparse.vmdk.gz esxi-vmfs-thick-with-offset.vmdk \
                 vmfs_thick-flat.vmdk
 requires nbdcopy --version

@@ -6,6 +6,8 @@
 # server that leaves the folder, an open file, extents that lie elsewhere.
 
 . ./functions.sh
+# For reading alone, nothing keeps others out.
+nbdkit_command+=(-r)
 requires nbdcopy --version
 requires nbdinfo --version
 requires python3
