@@ -14,7 +14,7 @@
 #include "le.h"
 
 /* The file grows by so much, bytes.  Each step costs a sync, and a crash
- * leaves at most so much unused, as a hole.
+ * leaves at most one and a half of them unused, as a hole.
  */
 #define STEP (UINT64_C (16) << 20)
 
@@ -158,7 +158,7 @@ report_full (const struct allocator *a, uint64_t end)
 static int
 grow_locked (struct allocator *a, uint64_t need)
 {
-  uint64_t end = align_up (need, STEP) + STEP;
+  uint64_t end = align_up (need, STEP);
   int r, err;
 
   if (end > a->max)
@@ -234,7 +234,7 @@ grow_ahead_locked (struct allocator *a)
 {
   if (a->store->fresh_is_zero && !a->growing && a->limit < a->max &&
       a->limit - a->next < STEP / 2)
-    grow_locked (a, a->limit);
+    grow_locked (a, a->limit + STEP);
 }
 
 int

@@ -119,6 +119,7 @@ vmdk_describe (const struct vmdk_disk *disk)
   const struct descriptor *const d = disk->top->desc;
   const size_t links = vmdk_nr_links (disk);
   char type[EXCERPT_SIZE], size[32], chain[48] = "", cid[24] = "";
+  const char *why;
   char *text, *p;
 
   vmdk_excerpt (type, sizeof type, d && d->create_type ? d->create_type
@@ -135,7 +136,8 @@ vmdk_describe (const struct vmdk_disk *disk)
   if (d)
     snprintf (cid, sizeof cid, ", CID %08" PRIx32,
               __atomic_load_n (&d->cid, __ATOMIC_RELAXED));
-  if (asprintf (&text, "%s, %s%s%s", type, size, chain, cid) == -1) {
+  if (asprintf (&text, "%s, %s%s%s%s", type, size, chain, cid,
+                vmdk_can_write (disk, &why) ? "" : ", read-only") == -1) {
     vmdk_error (&disk->ctx->log, "%m");
     return NULL;
   }

@@ -64,7 +64,7 @@ kdmv_start (struct sparse *sp, uint64_t *free_from)
                    "run vmdk-img check");
   if (sp->gd[1] == 0)
     return 0;
-  return scan_tables (sp, compare_directories, NULL);
+  return scan_directories (sp, compare_directories, NULL);
 }
 
 /* The header is one sector, so it changes in one step. */

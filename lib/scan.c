@@ -25,7 +25,7 @@ struct piece {
 
 struct scan {
   struct sparse *sp;
-  size_t piece_size;
+  size_t piece_size; /* 0: directories only */
   struct piece pieces[2];
   scan_fn fn;
   void *opaque;
@@ -66,7 +66,7 @@ scan_table (struct scan *s, struct scanned_table *t)
     return 0;
   for (copy = 0; copy < 2; copy++) {
     t->data[copy] = NULL;
-    if (t->kind[copy] == ENTRY_PLACE &&
+    if (s->piece_size > 0 && t->kind[copy] == ENTRY_PLACE &&
         look (s, &s->pieces[copy], t->place[copy], size,
               &t->data[copy]) == -1)
       return -1;
@@ -134,6 +134,20 @@ scan_part (struct scan *s, const struct gd_part *g)
   return 0;
 }
 
+static int
+run_scan (struct scan *s)
+{
+  struct sparse *const sp = s->sp;
+  struct gd_part g = { .first = 0 };
+
+  while ((g.first = skip_hole (sp, g.first)) < sp->nr_gts) {
+    if (read_part (sp, &g) == -1 || scan_part (s, &g) == -1)
+      return -1;
+    g.first += g.n;
+  }
+  return 0;
+}
+
 int
 scan_tables (struct sparse *sp, scan_fn fn, void *opaque)
 {
@@ -142,23 +156,24 @@ scan_tables (struct sparse *sp, scan_fn fn, void *opaque)
     .sp = sp, .fn = fn, .opaque = opaque,
     .piece_size = gt_bytes < PIECE ? PIECE : gt_bytes,
   };
-  struct gd_part g = { .first = 0 };
   int r = -1;
 
   s.pieces[0].buf = malloc (s.piece_size);
   s.pieces[1].buf = malloc (s.piece_size);
   if (s.pieces[0].buf && s.pieces[1].buf)
-    r = 0;
+    r = run_scan (&s);
   else
     vmdk_error (&sp->e.ctx->log, "%s: reading all grain tables: %m",
                 sp->e.store->name);
-  while (r == 0 && (g.first = skip_hole (sp, g.first)) < sp->nr_gts) {
-    r = read_part (sp, &g);
-    if (r == 0)
-      r = scan_part (&s, &g);
-    g.first += g.n;
-  }
   free (s.pieces[0].buf);
   free (s.pieces[1].buf);
   return r;
+}
+
+int
+scan_directories (struct sparse *sp, scan_fn fn, void *opaque)
+{
+  struct scan s = { .sp = sp, .fn = fn, .opaque = opaque };
+
+  return run_scan (&s);
 }

@@ -29,4 +29,7 @@ typedef int (*scan_fn) (struct sparse *sp, void *opaque,
  */
 extern int scan_tables (struct sparse *sp, scan_fn fn, void *opaque);
 
+/* The same without reading the tables: data are NULL. */
+extern int scan_directories (struct sparse *sp, scan_fn fn, void *opaque);
+
 #endif /* VMDK_SCAN_H */

@@ -14,8 +14,15 @@
   extents OFFSET LENGTH     prints OFFSET:LENGTH:FLAGS of each, FLAGS as in
                             base:allocation: 1 hole, 2 reads as zero
   extent OFFSET LENGTH      the same with the flag REQ_ONE
+  write OFFSET LENGTH WHAT  WHAT is the number of a byte (0x55) to repeat, or
+                            a file, of which the same range is written
+  zero OFFSET LENGTH        not to become a hole, unless may-trim follows
+  trim OFFSET LENGTH
+  flush                     these print "ok"
 
-Each prints one line, or "error N" with the errno that the server answered.
+Flags follow the request: fua, may-trim (zero), fast (zero).  Each request
+prints one line, or "error N" with the errno that the server answered.  A
+server that refuses the connection is an error, with exit status 1.
 """
 
 import random
@@ -24,9 +31,15 @@ import struct
 import sys
 
 OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT = 7, 8, 10
-CMD_READ, CMD_DISC, CMD_CACHE, CMD_BLOCK_STATUS = 0, 2, 5, 7
-FLAG_REQ_ONE = 8
+CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH = 0, 1, 2, 3
+CMD_TRIM, CMD_CACHE, CMD_WRITE_ZEROES, CMD_BLOCK_STATUS = 4, 5, 6, 7
+FLAG_FUA, FLAG_NO_HOLE, FLAG_REQ_ONE, FLAG_FAST_ZERO = 1, 2, 8, 16
 REPLY_DONE, REPLY_DATA, REPLY_HOLE, REPLY_STATUS = 0, 1, 2, 5
+
+# How many words follow each request, and what flags change.
+WORDS = {'read': 2, 'compare': 3, 'random': 2, 'cache': 2, 'extents': 2,
+         'extent': 2, 'write': 3, 'zero': 2, 'trim': 2, 'flush': 0}
+FLAGS = {'fua': FLAG_FUA, 'may-trim': FLAG_NO_HOLE, 'fast': FLAG_FAST_ZERO}
 
 
 class ServerError(Exception):
@@ -62,15 +75,16 @@ class Client:
         while True:
             _, _, kind, length = self.get('>QIII')
             self.stream.read(length)
-            assert kind < 1 << 31, 'option %d: error %x' % (number, kind)
+            if kind >= 1 << 31:
+                sys.exit('refused: option %d: error %x' % (number, kind))
             if kind == 1:
                 return
 
-    def request(self, command, offset, length, flags=0):
+    def request(self, command, offset, length, flags=0, data=b''):
         """Send a request, yield the chunks of its reply."""
         self.cookie += 1
         self.sock.sendall(struct.pack('>IHHQQI', 0x25609513, flags, command,
-                                      self.cookie, offset, length))
+                                      self.cookie, offset, length) + data)
         error = None
         while True:
             magic, = self.get('>I')
@@ -108,6 +122,12 @@ class Client:
                 result[at:at + len(payload) - 8] = payload[8:]
         assert len(result) == length
         return bytes(result)
+
+    def change(self, command, offset, length, flags, data=b''):
+        """Send a request that answers with nothing but success."""
+        for _ in self.request(command, offset, length, flags, data):
+            assert False, 'unexpected reply'
+        return 'ok'
 
     def extents(self, offset, length, flags):
         """[(offset, length, flags)]"""
@@ -147,25 +167,59 @@ def compare_random(client, raw, count):
     return 'same'
 
 
-def run(client, words):
-    """Do the first request of words; return how many words it took, and
-    what it found."""
-    name = words[0]
+def content(what, offset, length):
+    """What to write: a byte repeated, or the range of a file."""
+    if what[0].isdigit():
+        return bytes([int(what, 0)]) * length
+    with open(what, 'rb') as raw:
+        raw.seek(offset)
+        data = raw.read(length)
+    assert len(data) == length, what + ' is too short'
+    return data
+
+
+def change(client, name, args, flags):
+    """Do one request that writes; return what it found."""
+    if name == 'flush':
+        return client.change(CMD_FLUSH, 0, 0, flags)
+    offset, length = int(args[0]), int(args[1])
+    if name == 'write':
+        return client.change(CMD_WRITE, offset, length, flags,
+                             content(args[2], offset, length))
+    if name == 'zero':
+        return client.change(CMD_WRITE_ZEROES, offset, length,
+                             flags ^ FLAG_NO_HOLE)
+    return client.change(CMD_TRIM, offset, length, flags)
+
+
+def run(client, name, args, flags):
+    """Do one request; return what it found."""
+    if name in ('write', 'zero', 'trim', 'flush'):
+        return change(client, name, args, flags)
     if name == 'random':
-        with open(words[2], 'rb') as raw:
-            return 3, compare_random(client, raw, int(words[1]))
-    offset, length = int(words[1]), int(words[2])
+        with open(args[1], 'rb') as raw:
+            return compare_random(client, raw, int(args[0]))
+    offset, length = int(args[0]), int(args[1])
     if name == 'compare':
-        with open(words[3], 'rb') as raw:
-            return 4, difference(client, raw, offset, length) or 'same'
+        with open(args[2], 'rb') as raw:
+            return difference(client, raw, offset, length) or 'same'
     if name == 'read':
-        return 3, client.read(offset, length).hex()
+        return client.read(offset, length).hex()
     if name == 'cache':
-        list(client.request(CMD_CACHE, offset, length))
-        return 3, 'ok'
-    flags = {'extents': 0, 'extent': FLAG_REQ_ONE}[name]
-    return 3, ' '.join('%d:%d:%d' % e
-                       for e in client.extents(offset, length, flags))
+        return client.change(CMD_CACHE, offset, length, flags)
+    flags |= FLAG_REQ_ONE if name == 'extent' else 0
+    return ' '.join('%d:%d:%d' % e
+                    for e in client.extents(offset, length, flags))
+
+
+def next_request(words):
+    """Take a request off the words: its name, arguments and flags."""
+    name, flags = words.pop(0), 0
+    args = words[:WORDS[name]]
+    del words[:WORDS[name]]
+    while words and words[0] in FLAGS:
+        flags |= FLAGS[words.pop(0)]
+    return name, args, flags
 
 
 def main(argv):
@@ -175,14 +229,13 @@ def main(argv):
         return 2
     client = Client(argv[1])
     words = argv[2:]
-    took = {'compare': 4}
     while words:
+        request = next_request(words)
         try:
-            used, text = run(client, words)
+            text = run(client, *request)
         except ServerError as error:
-            used, text = took.get(words[0], 3), 'error %d' % error.args[0]
-        print(text)
-        words = words[used:]
+            text = 'error %d' % error.args[0]
+        print(text, flush=True)
     client.close()
     return 0
 

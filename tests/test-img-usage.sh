@@ -35,6 +35,8 @@ refuses '--frob: no such option.*' info --frob disk.vmdk
 refuses '--offset=1: no such option.*' info --offset=1 disk.vmdk
 refuses '-x: no such option' map --json -qx disk.vmdk
 refuses '--json=yes: this option has no value' map --json=yes disk.vmdk
+refuses '--force-share=yes: this option has no value' \
+  map --force-share=yes disk.vmdk
 refuses '--parent: a value is missing' map disk.vmdk --parent
 for size in '' x -1 ' 1' +1 1Q 1KB 1KiB 0x 0x1K 1.5K; do
   refuses "--offset=${size/+/[+]}: not a size" map --offset="$size" disk.vmdk

@@ -98,7 +98,7 @@ rm -f d*
 $vmdkgen chain size=80 d.vmdk \
          layers='flat; sparse grain=8; sesparse cid=89abcdef'
 serve file=d.vmdk
-info description '"seSparse, 40 KiB, chain of 3, CID 89abcdef"'
+info description '"seSparse, 40 KiB, chain of 3, CID 89abcdef, read-only"'
 info block_size_preferred 4096
 stop_server
 

@@ -34,6 +34,7 @@ completes B.VMDK info --json B
 completes folder map f
 completes notes.txt check notes
 completes --json info --js
+completes --force-share check --fo
 
 # Each command that is offered exists.
 COMP_WORDS=(vmdk-img '') COMP_CWORD=1

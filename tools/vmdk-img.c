@@ -43,6 +43,7 @@ enum {
   OPT_SINGLE_LINK,
   OPT_TABLE_CACHE,
   OPT_TRUSTED_DIR,
+  OPT_FORCE_SHARE = 'U',
   OPT_HELP = 'h',
   OPT_QUIET = 'q',
   OPT_VERSION = 'V',
@@ -53,6 +54,7 @@ static const struct option common_options[] = {
   { "cid-check", required_argument, NULL, OPT_CID_CHECK },
   { "debug", required_argument, NULL, OPT_DEBUG },
   { "extent", required_argument, NULL, OPT_EXTENT },
+  { "force-share", no_argument, NULL, OPT_FORCE_SHARE },
   { "grain-cache", required_argument, NULL, OPT_GRAIN_CACHE },
   { "help", no_argument, NULL, OPT_HELP },
   { "json", no_argument, NULL, OPT_JSON },
@@ -76,6 +78,7 @@ static const char common_help[] =
 "                          extents, tables, stats\n"
 "  --extent=NAME=PATH      the extent that the descriptor calls NAME is PATH;\n"
 "                          may be repeated\n"
+"  -U, --force-share       look at it although another program writes to it\n"
 "  --grain-cache=SIZE      memory for inflated grains (default: 32M)\n"
 "  --json                  print JSON\n"
 "  --parent=FILE           the parent of FILE\n"
@@ -109,6 +112,7 @@ print_advice (const char *text)
     { "extent=NAME=PATH", "--extent=NAME=PATH" },
     { "cid-check=warn", "--cid-check=warn" },
     { "cid-check=off", "--cid-check=off" },
+    { "lock=off", "--force-share" },
   };
   const size_t nr_names = sizeof names / sizeof names[0];
 
@@ -403,6 +407,7 @@ set_common (struct settings *s, int option, char *value)
   case OPT_CID_CHECK: s->open.cid_check = parse_cid_check (s, value); break;
   case OPT_DEBUG: s->open.log.topics |= parse_topics (s, value); break;
   case OPT_EXTENT: add_extent (s, value); break;
+  case OPT_FORCE_SHARE: s->open.no_lock = true; break;
   case OPT_GRAIN_CACHE:
     s->open.grain_cache = parse_size (s, "grain-cache", value);
     break;
@@ -446,7 +451,7 @@ bad_option (const struct command *command, int c, const char *word)
     usage_error (command, "%s: a value is missing", word);
   else if (optopt == 0)
     usage_error (command, "%s: no such option, or ambiguous", word);
-  else if (optopt >= OPT_ALLOW_DEVICES || strchr ("hqV", optopt))
+  else if (optopt >= OPT_ALLOW_DEVICES || strchr ("hqUV", optopt))
     usage_error (command, "%s: this option has no value", word);
   else
     usage_error (command, "-%c: no such option", optopt);
@@ -465,7 +470,7 @@ parse_options (struct settings *s, int argc, char **argv)
 
   optind = 0; /* begin anew */
   opterr = 0;
-  while ((c = getopt_long (argc, argv, ":hqV", options, &which)) != -1) {
+  while ((c = getopt_long (argc, argv, ":hqUV", options, &which)) != -1) {
     if (which >= 0)
       refuse_abbreviation (s->command, argv, options[which].name);
     which = -1;
