@@ -174,6 +174,24 @@ test_readers (void)
   store_unref (b);
 }
 
+/* It didn't become a writer for another reason. */
+static void
+test_unlock (void)
+{
+  struct store *const a = new_writer (), *b;
+
+  store_unlock (a);
+  assert_locked (READER);
+  store_unlock (a);
+  assert_locked (READER);
+  b = new_reader ();
+  assert_refused (a, true, "has it open for reading");
+  store_unref (b);
+  assert (store_lock (a, true) == 0);
+  assert_locked (WRITER);
+  store_unref (a);
+}
+
 static void
 test_writer (void)
 {
@@ -387,6 +405,7 @@ main (void)
   test_fd ();
   test_readers ();
   test_writer ();
+  test_unlock ();
   test_each_byte ();
   test_exclusive ();
   test_size ();
