@@ -49,8 +49,6 @@ claims_add (struct claims *c, uint64_t start, uint64_t end)
 
   if (end <= c->from)
     return;
-  if (start >= c->from && (c->lost++ == 0 || start < c->first_lost))
-    c->first_lost = start;
   for (i = 0; i < c->n && c->list[i].end < start; i++)
     ;
   /* [i, j) touch the new one. */
@@ -70,6 +68,13 @@ claims_add (struct claims *c, uint64_t start, uint64_t end)
   c->list[i] = (struct claim) { .start = start, .end = end };
   if (c->n > MAX_CLAIMS)
     join_closest (c);
+}
+
+void
+claims_count (struct claims *c, uint64_t start)
+{
+  if (start >= c->from && (c->lost++ == 0 || start < c->first_lost))
+    c->first_lost = start;
 }
 
 static uint64_t
@@ -273,9 +278,14 @@ uint64_t
 allocator_end (struct allocator *a)
 {
   uint64_t end;
+  size_t i;
 
   pthread_mutex_lock (&a->lock);
   end = a->ready ? a->next : 0;
+  /* Since the file has grown over them, they can be written. */
+  for (i = 0; a->ready && i < a->claims.n; i++)
+    if (a->claims.list[i].start < a->limit && a->claims.list[i].end > end)
+      end = a->claims.list[i].end;
   pthread_mutex_unlock (&a->lock);
   return end;
 }

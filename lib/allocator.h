@@ -31,10 +31,12 @@ struct claims {
   } list[MAX_CLAIMS + 1]; /* ascending, apart from each other */
   size_t n;
   uint64_t from;  /* what ends before isn't remembered */
-  uint64_t lost;  /* how many begin behind it, */
+  uint64_t lost;  /* how many entries speak of what is behind it, */
   uint64_t first_lost; /* and where the first of them does */
 };
 extern void claims_add (struct claims *c, uint64_t start, uint64_t end);
+/* Counts an entry, but not its redundant copy. */
+extern void claims_count (struct claims *c, uint64_t start);
 
 struct allocator {
   struct store *store;
@@ -73,7 +75,7 @@ extern int allocator_reserve (struct allocator *a, uint64_t bytes,
 extern void allocator_give_back (struct allocator *a, uint64_t place,
                                  uint64_t bytes);
 
-/* Where what was handed out ends, or 0 if nothing was. */
+/* Where what is in use ends, or 0 if nothing was ever handed out. */
 extern uint64_t allocator_end (struct allocator *a);
 
 #endif /* VMDK_ALLOCATOR_H */

@@ -15,16 +15,34 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "chain.h"
 
+/* Locks belong to an open file, so whoever gave us this one would keep
+ * ours when we are gone: the file is opened once more, where that is
+ * allowed.
+ */
+static int
+open_again (int fd)
+{
+  const int flags = fcntl (fd, F_GETFL);
+  char path[32];
+  int again = -1;
+
+  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
+  if (flags != -1)
+    again = open (path, (flags & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK);
+  return again != -1 ? again : fcntl (fd, F_DUPFD_CLOEXEC, 0);
+}
+
 static struct link *
 open_by_number (struct context *ctx)
 {
   const struct vmdk_options *const o = ctx->options;
-  const int fd = fcntl (o->fd, F_DUPFD_CLOEXEC, 0);
+  const int fd = open_again (o->fd);
   struct store *store;
 
   if (fd == -1) {

@@ -38,8 +38,11 @@ add_table_claims (struct sparse *sp, void *opaque,
       const enum entry_kind kind =
         tables_gte (sp, t->data[copy], i, &position);
 
-      if (kind == ENTRY_PLACE || kind == ENTRY_BAD)
-        claims_add (claims, position, position + sp->e.grain_size);
+      if (kind != ENTRY_PLACE && kind != ENTRY_BAD)
+        continue;
+      claims_add (claims, position, position + sp->e.grain_size);
+      if (copy == 0 || t->data[0] == NULL)
+        claims_count (claims, position);
     }
   }
   return 0;
