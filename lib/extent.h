@@ -101,14 +101,19 @@ struct fill {
 };
 
 /* Writing.  What map says is RUN_DATA is written to its store without a
- * word to the extent, but for the first of these two.  The functions
+ * word to the extent, but for will_change.  The functions
  * report their errors.
  */
 struct extent_write_ops {
   /* Sees that the extent may be written.  Changes nothing. */
   int (*start) (struct extent *e);
 
-  /* Comes before every change.  Makes durable that it isn't clean. */
+  /* Its last writer didn't close it.  May be NULL. */
+  bool (*was_interrupted) (const struct extent *e);
+
+  /* Comes before every change.  Makes durable that it isn't clean, and
+   * puts in order what an interrupted writer left.
+   */
   int (*will_change) (struct extent *e);
 
   /* Puts the first *done bytes in place.  It may be that none are because

@@ -330,14 +330,32 @@ stop_thread (struct session *s)
 
 /* The first change. */
 
-/* A descriptor inside of an extent can't change before the extent does. */
+/* What an interrupted writer left is put in order, also in extents that
+ * nobody is going to write now: or they would be checked again each time.
+ * And a descriptor inside of an extent can't change before the extent does.
+ */
+static int
+announce_changes (struct link *top)
+{
+  size_t i;
+
+  for (i = 0; i < top->nr_extents; i++) {
+    struct extent *const e = top->extents[i];
+
+    if (session_may_write (e) &&
+        ((i == 0 && top->embedded) ||
+         (e->ops->write->was_interrupted &&
+          e->ops->write->was_interrupted (e))) &&
+        e->ops->write->will_change (e) == -1)
+      return -1;
+  }
+  return 0;
+}
+
 static int
 first_change (struct session *s, struct link *top)
 {
-  if (top->embedded && session_may_write (top->extents[0]) &&
-      top->extents[0]->ops->write->will_change (top->extents[0]) == -1)
-    return -1;
-  if (relabel (top) == -1)
+  if (announce_changes (top) == -1 || relabel (top) == -1)
     return -1;
   return s->has_thread ? 0 : start_thread (s, top);
 }
@@ -394,7 +412,7 @@ session_finish (struct session *s, struct link *top)
   int r;
 
   stop_thread (s);
-  if (!s->changed)
+  if (!s->started)
     return 0;
   r = for_all_extents (top, true);
   if (r == -1)

@@ -51,7 +51,12 @@ add_table_claims (struct sparse *sp, void *opaque,
 static int
 find_claims (void *owner, struct claims *claims)
 {
-  return scan_tables (owner, add_table_claims, claims);
+  struct sparse *const sp = owner;
+  int copy;
+
+  for (copy = 0; copy < 2 && sp->gd[copy]; copy++)
+    claims_add (claims, sp->gd[copy], sp->gd[copy] + sparse_gd_bytes (sp));
+  return scan_tables (sp, add_table_claims, claims);
 }
 
 static int
@@ -201,6 +206,47 @@ reconcile (struct sparse *sp)
   return r == 0 ? sparse_flush (&sp->e) : -1;
 }
 
+/* What the writer had room made for and never used: nothing speaks of it,
+ * and it would be there for ever.  The header must not speak of what is
+ * behind the end, so it is durable first.
+ */
+static int
+set_file_end (struct sparse *sp, uint64_t end)
+{
+  if (!sp->e.store->fresh_is_zero || end >= sp->e.store->size)
+    return 0;
+  if (sp->write_format->set_end &&
+      (sp->write_format->set_end (sp, end) == -1 ||
+       store_sync (sp->e.store) == -1))
+    return -1;
+  if (store_resize (sp->e.store, end) == -1)
+    return -1;
+  return store_sync (sp->e.store);
+}
+
+static int
+cut_unused (struct sparse *sp)
+{
+  struct sparse_writer *const w = sp->writer;
+  struct claims *const claims = calloc (1, sizeof *claims);
+  uint64_t end;
+  int r;
+
+  if (claims == NULL) {
+    vmdk_error (&sp->e.ctx->log, "%s: looking for its end: %m",
+                sp->e.store->name);
+    return -1;
+  }
+  r = find_claims (sp, claims);
+  end = claims->n > 0 ? claims->list[claims->n - 1].end : 0;
+  free (claims);
+  if (end < sp->data_start)
+    end = sp->data_start;
+  end = div_round_up (end, SECTOR_SIZE) * SECTOR_SIZE;
+  w->allocator.start = sp->data_start;
+  return r == 0 ? set_file_end (sp, end) : -1;
+}
+
 /* Starting. */
 
 static void
@@ -279,10 +325,19 @@ sparse_start_writing (struct extent *e)
 static int
 first_change (struct sparse *sp)
 {
+  sp->writer->marked = true;
   if (sp->write_format->mark (sp, true) == -1 ||
       store_sync (sp->e.store) == -1)
     return -1;
-  return sp->unclean ? reconcile (sp) : 0;
+  if (!sp->unclean)
+    return 0;
+  return cut_unused (sp) == -1 || reconcile (sp) == -1 ? -1 : 0;
+}
+
+bool
+sparse_was_interrupted (const struct extent *e)
+{
+  return ((const struct sparse *) e)->unclean;
 }
 
 int
@@ -305,22 +360,13 @@ sparse_will_change (struct extent *e)
 
 /* The end. */
 
-/* Cuts off what was never handed out.  The header must not speak of what
- * is behind the end, so it is durable first.
- */
+/* Cuts off what was never handed out. */
 static int
 cut_tail (struct sparse *sp)
 {
-  struct sparse_writer *const w = sp->writer;
-  const uint64_t end = allocator_end (&w->allocator);
+  const uint64_t end = allocator_end (&sp->writer->allocator);
 
-  if (end == 0 || !sp->e.store->fresh_is_zero || end >= sp->e.store->size)
-    return 0;
-  if (sp->write_format->set_end &&
-      (sp->write_format->set_end (sp, end) == -1 ||
-       store_sync (sp->e.store) == -1))
-    return -1;
-  return store_resize (sp->e.store, end);
+  return end == 0 ? 0 : set_file_end (sp, end);
 }
 
 int
@@ -329,10 +375,10 @@ sparse_finish (struct extent *e)
   struct sparse *const sp = (struct sparse *) e;
   struct sparse_writer *const w = sp->writer;
 
-  if (w == NULL || !w->changed)
+  if (w == NULL || !w->marked)
     return 0;
   if (sparse_flush (e) == -1 || cut_tail (sp) == -1 ||
-      store_sync (e->store) == -1 || sp->write_format->mark (sp, false) == -1)
+      sp->write_format->mark (sp, false) == -1)
     return -1;
   return store_sync (e->store);
 }

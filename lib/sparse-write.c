@@ -463,6 +463,7 @@ sparse_is_behind (const struct extent *e)
 
 const struct extent_write_ops sparse_write_ops = {
   .start = sparse_start_writing,
+  .was_interrupted = sparse_was_interrupted,
   .will_change = sparse_will_change,
   .fill = sparse_fill,
   .fills_fast = sparse_fills_fast,

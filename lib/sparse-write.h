@@ -69,6 +69,7 @@ struct sparse_write_format {
 struct sparse_writer {
   pthread_mutex_t start_lock;
   atomic_bool changed; /* the first change was announced */
+  bool marked;         /* ... or begun to be; protected by start_lock */
   struct range_lock grains;
   pthread_mutex_t tables_lock;
   pthread_mutex_t round_lock;
@@ -86,6 +87,7 @@ extern int sparse_flush (struct extent *e);
  * (sparse-session.c).
  */
 extern int sparse_start_writing (struct extent *e);
+extern bool sparse_was_interrupted (const struct extent *e);
 extern int sparse_will_change (struct extent *e);
 extern int sparse_finish (struct extent *e);
 

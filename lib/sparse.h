@@ -83,6 +83,11 @@ struct sparse {
   _Atomic (struct sparse_writer *) writer;
   atomic_size_t nr_dirty; /* pages */
 
+  /* A part of the directory couldn't be read, and that of the redundant
+   * one, which names other tables, is in its place: good for reading only.
+   */
+  atomic_bool gd_replaced;
+
   atomic_bool warned_mirror; /* the redundant copy was needed */
   atomic_bool warned_short;  /* a grain reaches past the end */
 };

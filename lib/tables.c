@@ -86,7 +86,8 @@ gde_kind (const struct sparse *sp, const void *page, uint64_t i)
 
 /* Who keeps tables twice has all of them from the beginning, so an entry
  * without one is as suspect as one that can't be right, if the redundant
- * directory has one.  Its table says the same as the lost one did.
+ * directory has one.  Its table says the same as the lost one did; but
+ * it is another one, which a writer must not take for the first.
  */
 static int
 fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
@@ -101,11 +102,13 @@ fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
 
   while (r == 0 && i < n && gde_kind (sp, data, i) == ENTRY_PLACE)
     i++;
-  if (r == 0 && i == n)
-    return 0;
+  if ((r == 0 && i == n) || (r == -1 && sp->writer))
+    return r;
   if (store_pread (sp->tables, mirror, count,
                    sp->gd[1] + p->first * entry_size) == -1)
     return r;
+  if (r == -1)
+    sp->gd_replaced = true;
   for (i = 0; i < n; i++)
     if (r == -1 || (gde_kind (sp, data, i) != ENTRY_PLACE &&
                     gde_kind (sp, mirror, i) == ENTRY_PLACE)) {
@@ -203,6 +206,19 @@ find_table (struct sparse *sp, uint64_t number, struct table *t)
   return gde.kind == ENTRY_PLACE;
 }
 
+/* To be asked after each look at a directory for writing. */
+static int
+refuse_replaced (const struct sparse *sp)
+{
+  if (!sp->gd_replaced)
+    return 0;
+  vmdk_error (&sp->e.ctx->log, "%s: can't be written: its grain directory "
+              "could not be read, and the redundant one is in use; open the "
+              "disk again", sp->e.store->name);
+  errno = EIO;
+  return -1;
+}
+
 int
 tables_places (struct sparse *sp, uint64_t number, uint64_t place[2])
 {
@@ -210,6 +226,8 @@ tables_places (struct sparse *sp, uint64_t number, uint64_t place[2])
   const int r = find_table (sp, number, &t);
 
   place[0] = place[1] = 0;
+  if (r != -1 && refuse_replaced (sp) == -1)
+    return -1;
   if (r != 1)
     return r;
   place[0] = t.place;
@@ -237,6 +255,10 @@ tables_gd_page (struct sparse *sp, unsigned copy, uint64_t number,
                 sp->e.store->name);
   *place = sp->gd[copy] + start;
   *size = left < TABLE_PAGE_SIZE ? (size_t) left : TABLE_PAGE_SIZE;
+  if (page && refuse_replaced (sp) == -1) {
+    cache_put (sp->e.ctx->tables, page);
+    return NULL;
+  }
   return page;
 }
 
@@ -416,8 +438,9 @@ skip_tables (struct sparse *sp, uint64_t t, uint64_t last,
     const void *page;
     uint64_t i;
 
+    /* The file doesn't know of tables that were made just now. */
     if (t % (TABLE_PAGE_SIZE / sp->format->entry_size) == 0 &&
-        (t = skip_gd_hole (sp, t, end)) == end)
+        sp->nr_dirty == 0 && (t = skip_gd_hole (sp, t, end)) == end)
       break;
     page = get_gd_page (sp, 0, t, &i);
     if (page == NULL)
