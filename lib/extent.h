@@ -101,8 +101,8 @@ struct fill {
 };
 
 /* Writing.  What map says is RUN_DATA is written to its store without a
- * word to the extent, but for will_change.  The functions
- * report their errors.
+ * word to the extent, but for will_change.  fill and fills_fast may be NULL
+ * if map never says anything else.  The functions report their errors.
  */
 struct extent_write_ops {
   /* Sees that the extent may be written.  Changes nothing. */

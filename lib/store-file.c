@@ -144,16 +144,6 @@ reopen (const struct store_file *f)
   return open (path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
 }
 
-/* What lies past the end needs no punching, but a file system that can't
- * punch says so.
- */
-static bool
-punches_holes (int fd, uint64_t size)
-{
-  return fallocate (fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                    (off_t) size, 4096) == 0;
-}
-
 static int
 file_make_writable (struct store *s)
 {
@@ -174,7 +164,7 @@ file_make_writable (struct store *s)
   /* Reads go on meanwhile, by the number that they have seen. */
   f->fd = fd;
   s->fresh_is_zero = S_ISREG (st.st_mode);
-  s->can_punch = S_ISREG (st.st_mode) && punches_holes (fd, s->size);
+  s->can_punch = S_ISREG (st.st_mode);
   return 0;
 }
 

@@ -181,10 +181,13 @@ store_punch (struct store *s, uint64_t count, uint64_t offset)
     return 1;
   r = s->ops->punch (s, count, offset);
   mark_unsynced (s);
-  if (r == 0 || errno != EOPNOTSUPP)
-    return r;
-  s->can_punch = false;
-  return 1;
+  if (r == -1 && errno == EOPNOTSUPP) {
+    s->can_punch = false;
+    return 1;
+  }
+  if (!s->tried_punch)
+    s->tried_punch = true;
+  return r;
 }
 
 static int
@@ -218,9 +221,12 @@ store_zero (struct store *s, uint64_t count, uint64_t offset, bool may_punch)
   return r;
 }
 
+/* Where nothing was punched yet, it is tried behind the end. */
 bool
 store_zeroes_fast (struct store *s, bool may_punch)
 {
+  if (may_punch && s->can_punch && !s->tried_punch)
+    store_punch (s, 4096, s->size);
   return s->can_zero || (may_punch && s->can_punch);
 }
 

@@ -101,7 +101,8 @@ struct store {
   /* Of a store that can be written; set by make_writable. */
   bool writable;
   bool fresh_is_zero;    /* what lies past the end will read as zero */
-  atomic_bool can_punch; /* it worked, or nothing is known against it */
+  atomic_bool can_punch; /* it worked, or nothing is known against it, */
+  atomic_bool tried_punch; /* of these the former */
   atomic_bool can_zero;  /* it has worked */
 
   atomic_bool unsynced;  /* something was written since the last sync */

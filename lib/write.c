@@ -119,16 +119,27 @@ fill_of (const struct part *p, const struct run *run)
   };
 }
 
-/* ZERO extents hold zeroes and nothing else. */
+/* Zeroes where nothing else can be seen: no reason for a new content ID. */
+static bool
+changes_nothing (const struct part *p, const struct run *run)
+{
+  return p->request->action != WRITE &&
+    (run->kind == RUN_ZERO ||
+     (run->kind == RUN_ABSENT && p->below.parent == NULL));
+}
+
 static int
 change_run (const struct part *p, struct run *run)
 {
+  struct vmdk_disk *const disk = p->request->disk;
   struct fill f;
 
+  if (changes_nothing (p, run))
+    return 0;
+  if (session_will_change (&disk->session, disk->top, p->e) == -1)
+    return -1;
   if (run->kind == RUN_DATA)
     return change_data (p, run);
-  if (p->e->ops->write->fill == NULL)
-    return 0;
   f = fill_of (p, run);
   return p->e->ops->write->fill (p->e, &f, &run->length);
 }
@@ -136,10 +147,6 @@ change_run (const struct part *p, struct run *run)
 static int
 change_part (struct part *p)
 {
-  struct vmdk_disk *const disk = p->request->disk;
-
-  if (session_will_change (&disk->session, disk->top, p->e) == -1)
-    return -1;
   while (p->length > 0) {
     struct run run;
 
@@ -170,7 +177,7 @@ look_at_part (const struct part *whole, bool *fast)
       return -1;
     if (run.kind == RUN_DATA)
       *fast = store_zeroes_fast (run.store, may_trim);
-    else if (p.e->ops->write->fills_fast) {
+    else {
       const struct fill f = fill_of (&p, &run);
 
       if (p.e->ops->write->fills_fast (p.e, &f, fast) == -1)
