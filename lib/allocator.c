@@ -266,7 +266,9 @@ allocator_give_back (struct allocator *a, uint64_t place, uint64_t bytes)
 
   if (!a->store->fresh_is_zero || store_punch (a->store, bytes, place) == 0) {
     pthread_mutex_lock (&a->lock);
-    if (a->nr_back < sizeof a->back / sizeof a->back[0])
+    if (place + bytes == a->next)
+      a->next = place;
+    else if (a->nr_back < sizeof a->back / sizeof a->back[0])
       a->back[a->nr_back++] =
         (struct claim) { .start = place, .end = place + bytes };
     pthread_mutex_unlock (&a->lock);
