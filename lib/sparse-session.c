@@ -147,20 +147,12 @@ add_copy (struct sparse *sp, const struct scanned_table *t, unsigned missing,
           const void *data, size_t size)
 {
   struct sparse_writer *const w = sp->writer;
-  struct page_place at = { .place = { 0 } };
-  uint64_t place, i;
-  int r;
+  uint64_t place;
 
   if (allocator_reserve (&w->allocator, size, SECTOR_SIZE, &place) == -1 ||
       store_pwrite (sp->tables, data, size, place) == -1)
     return -1;
-  at.data = tables_gd_page (sp, missing, t->number, &i, &at.place[0],
-                            &at.size);
-  if (at.data == NULL)
-    return -1;
-  r = dirty_set (sp, &w->dirty, &at, i, 1, place / SECTOR_SIZE, 0);
-  cache_put (sp->e.ctx->tables, at.data);
-  return r;
+  return sparse_set_gde (sp, missing, t->number, place);
 }
 
 /* Makes both copies of a table say what readers see. */

@@ -98,8 +98,8 @@ sparse_flush (struct extent *e)
 
 /* Finding the page. */
 
-static int
-set_gde (struct sparse *sp, unsigned copy, uint64_t number, uint64_t place)
+int
+sparse_set_gde (struct sparse *sp, unsigned copy, uint64_t number, uint64_t place)
 {
   struct sparse_writer *const w = sp->writer;
   struct page_place at = { .place = { 0 } };
@@ -141,9 +141,9 @@ make_table_locked (struct sparse *sp, uint64_t number)
    * directory is known to lack it.
    */
   if (clear_table (sp, place[0], bytes * copies) == -1 ||
-      (copies == 2 && set_gde (sp, 1, number, place[0] + bytes) == -1))
+      (copies == 2 && sparse_set_gde (sp, 1, number, place[0] + bytes) == -1))
     return -1;
-  return set_gde (sp, 0, number, place[0]);
+  return sparse_set_gde (sp, 0, number, place[0]);
 }
 
 static int

@@ -80,6 +80,10 @@ struct sparse_writer {
 
 extern const struct extent_write_ops sparse_write_ops;
 
+/* Sets the entry of a table in one copy of the directory. */
+extern int sparse_set_gde (struct sparse *sp, unsigned copy, uint64_t number,
+                           uint64_t place);
+
 /* extent_write_ops.flush */
 extern int sparse_flush (struct extent *e);
 
