@@ -255,7 +255,8 @@ count_run (const struct sparse_check *c, const uint8_t *entries, uint64_t i,
 
   for (i++; i < n; i++) {
     position += sp->e.grain_size;
-    if (gte_kind (sp, entries + i * sp->format->entry_size, &next) != ENTRY_PLACE || next != position)
+    if (gte_kind (sp, entries + i * sp->format->entry_size, &next) !=
+        ENTRY_PLACE || next != position)
       break;
   }
   return i - begin;

@@ -99,7 +99,8 @@ sparse_flush (struct extent *e)
 /* Finding the page. */
 
 int
-sparse_set_gde (struct sparse *sp, unsigned copy, uint64_t number, uint64_t place)
+sparse_set_gde (struct sparse *sp, unsigned copy, uint64_t number,
+                uint64_t place)
 {
   struct sparse_writer *const w = sp->writer;
   struct page_place at = { .place = { 0 } };

@@ -119,7 +119,8 @@ packed_hint (const struct sparse *sp, const void *page, uint64_t i,
   uint64_t next;
 
   if (i + 1 < tables_per_page (sp) &&
-      tables_gte (sp, page, i + 1, &next) == ENTRY_PLACE && next > position && next - position <= UINT32_MAX)
+      tables_gte (sp, page, i + 1, &next) == ENTRY_PLACE &&
+      next > position && next - position <= UINT32_MAX)
     return (uint32_t) (next - position);
   return 0;
 }
@@ -144,7 +145,8 @@ set_place (struct sparse *sp, const struct want *w, const void *page,
     run->kind = RUN_DATA;
     run->file_offset = position + w->in_grain;
     position += last * sp->e.grain_size;
-    if (__builtin_expect (position + sp->e.grain_size > sparse_data_end (sp), 0))
+    if (__builtin_expect (position + sp->e.grain_size > sparse_data_end (sp),
+                          0))
       warn_short (sp, w->grain + last, position);
   }
 }

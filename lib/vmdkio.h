@@ -183,7 +183,8 @@ extern int vmdk_trim (struct vmdk_disk *disk, uint64_t count,
                       uint64_t offset, unsigned flags)
   __attribute__ ((__nonnull__ (1)));
 
-extern int vmdk_flush (struct vmdk_disk *disk) __attribute__ ((__nonnull__ (1)));
+extern int vmdk_flush (struct vmdk_disk *disk)
+  __attribute__ ((__nonnull__ (1)));
 
 /* What a range of the guest's disk is. */
 enum vmdk_status {
