@@ -88,7 +88,9 @@ kdmv_mark (struct sparse *sp, bool unclean)
   return store_pwrite (sp->e.store, &h, sizeof h, 0);
 }
 
-/* The header must say so before the first such entry does. */
+/* The header must say so before the first such entry does: it is written
+ * before the entry is set, and so is durable before that is published.
+ */
 static int
 kdmv_allow_zeroed (struct sparse *sp)
 {
@@ -106,10 +108,7 @@ kdmv_allow_zeroed (struct sparse *sp)
   h.flags = to_le32 (le32_get (h.flags) | KDMV_FLAG_ZEROED);
   if (le32_get (h.version) < 2)
     h.version = to_le32 (2);
-  if (store_pwrite (sp->e.store, &h, sizeof h, 0) == -1 ||
-      store_sync (sp->e.store) == -1)
-    return -1;
-  return 1;
+  return store_pwrite (sp->e.store, &h, sizeof h, 0) == -1 ? -1 : 1;
 }
 
 const struct sparse_write_format kdmv_write_format = {

@@ -1,0 +1,25 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright The nbdkit-vmdk authors
+#
+# Whatever a crash leaves of an image that is being written can be opened,
+# has what was flushed and what nobody wrote, and can be written again.
+#
+# Environment: CRASH_STATES=N  states for each of the workloads, of which
+#                              there are about 45
+#              CRASH_SEED=N    other requests, other states
+
+. ./functions.sh
+. "$srcdir/crash.sh"
+
+requires python3
+
+states=${CRASH_STATES:-700}
+if [ -n "$sanitizers" ] && [ -z "${CRASH_STATES:-}" ]; then
+  states=25
+fi
+
+make_crash_images
+"${crash_sim[@]}" --images "$scratch/images" --states "$states" \
+  --seed "${CRASH_SEED:-1}" ||
+  fail "see above; --seed and --state show one state again"
