@@ -159,25 +159,48 @@ report_full (const struct allocator *a, uint64_t end)
   return -1;
 }
 
-/* Grows the file without the lock, so that others can take what there is. */
+/* Where the file system or a limit doesn't allow a whole step, a file may
+ * still grow by what is needed.  *end becomes its length.
+ */
+static int
+make_longer (struct allocator *a, uint64_t need, uint64_t *end)
+{
+  struct store *const store = a->store;
+
+  if (store_resize (store, *end) == -1) {
+    if (need == 0)
+      return -1;
+    *end = need;
+    if (store_resize (store, *end) == -1) {
+      vmdk_error (store->log, "%s: making it longer, from %" PRIu64 " to %"
+                  PRIu64 " bytes: %m", store->name, (uint64_t) store->size,
+                  need);
+      return -1;
+    }
+  }
+  if (store_sync (store) == -1)
+    return -1;
+  return a->has_grown ? a->has_grown (a->owner, *end) : 0;
+}
+
+/* Grows the file without the lock, so that others can take what there is.
+ * need is the length that it must have, or 0: that is only for later.
+ */
 static int
 grow_locked (struct allocator *a, uint64_t need)
 {
-  uint64_t end = align_up (need, STEP);
+  uint64_t end = need ? align_up (need, STEP) : a->limit + STEP;
   int r, err;
 
   if (end > a->max)
     end = a->max;
   a->growing = true;
   pthread_mutex_unlock (&a->lock);
-  r = store_resize (a->store, end);
-  if (r == 0)
-    r = store_sync (a->store);
-  if (r == 0 && a->has_grown)
-    r = a->has_grown (a->owner, end);
+  r = make_longer (a, need, &end);
   err = errno;
   pthread_mutex_lock (&a->lock);
   a->growing = false;
+  a->no_more_ahead = r == -1;
   if (r == 0)
     a->limit = end;
   pthread_cond_broadcast (&a->changed);
@@ -237,9 +260,9 @@ reserve_locked (struct allocator *a, uint64_t bytes, uint64_t align,
 static void
 grow_ahead_locked (struct allocator *a)
 {
-  if (a->store->fresh_is_zero && !a->growing && a->limit < a->max &&
-      a->limit - a->next < STEP / 2)
-    grow_locked (a, a->limit + STEP);
+  if (a->store->fresh_is_zero && !a->growing && !a->no_more_ahead &&
+      a->limit < a->max && a->limit - a->next < STEP / 2)
+    grow_locked (a, 0);
 }
 
 int

@@ -54,6 +54,7 @@ struct allocator {
   pthread_cond_t changed;
   bool ready;          /* the claims are known */
   bool growing;        /* some thread does it */
+  bool no_more_ahead;  /* there is no room for more than what is needed */
   uint64_t next;       /* free from here on, but for the claims */
   uint64_t limit;      /* the file's durable length */
   struct claims claims;

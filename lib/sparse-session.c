@@ -211,8 +211,11 @@ set_file_end (struct sparse *sp, uint64_t end)
       (sp->write_format->set_end (sp, end) == -1 ||
        store_sync (sp->e.store) == -1))
     return -1;
-  if (store_resize (sp->e.store, end) == -1)
+  if (store_resize (sp->e.store, end) == -1) {
+    vmdk_error (&sp->e.ctx->log, "%s: making it shorter, to %" PRIu64
+                " bytes: %m", sp->e.store->name, end);
     return -1;
+  }
   return store_sync (sp->e.store);
 }
 

@@ -225,12 +225,7 @@ file_zero (struct store *s, uint64_t count, uint64_t offset)
 static int
 file_resize (struct store *s, uint64_t size)
 {
-  const int r = RETRY (ftruncate (file_of (s)->fd, (off_t) size));
-
-  if (r == -1)
-    vmdk_error (s->log, "%s: changing its length from %" PRIu64 " to %" PRIu64
-                " bytes: %m", s->name, (uint64_t) s->size, size);
-  return r;
+  return RETRY (ftruncate (file_of (s)->fd, (off_t) size));
 }
 
 static int

@@ -72,7 +72,7 @@ struct store_ops {
   int (*punch) (struct store *s, uint64_t count, uint64_t offset);
   int (*zero) (struct store *s, uint64_t count, uint64_t offset);
 
-  /* Changes the length.  What is added reads as zero. */
+  /* Changes the length.  What is added reads as zero.  -1 isn't reported. */
   int (*resize) (struct store *s, uint64_t size);
 
   /* Returns when all that was written before is durable, and the length. */
@@ -141,7 +141,7 @@ extern void store_unlock (struct store *s);
 extern int store_make_writable (struct store *s); /* EROFS if it can't be */
 extern int store_pwrite (struct store *s, const void *buf, size_t count,
                          uint64_t offset);
-extern int store_resize (struct store *s, uint64_t size);
+extern int store_resize (struct store *s, uint64_t size); /* not reported */
 
 /* Makes a range read as zero, by writing zeroes if need be; nothing is
  * written past the end.  may_punch: its space may be given back.

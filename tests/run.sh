@@ -137,6 +137,8 @@ packages=(
   automake
   bash-completion
   e2fsprogs
+  fio
+  fuse3
   gcc
   git
   jq
