@@ -293,10 +293,8 @@ fault_replace (struct store *s, const struct folder *folder,
   const struct fault *const f = look (s, OP_REPLACE);
 
   (void) folder;
-  if (f) { /* which is for the caller to report */
-    errno = f->err;
-    return -1;
-  }
+  if (f)
+    return fail (s, f);
   blob_set_size (b, 0);
   blob_write (b, data, count, 0);
   s->size = b->size = count;
