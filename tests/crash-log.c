@@ -246,12 +246,13 @@ parse_data (struct loader *l, const char *w, struct event *e)
   }
   e->length = strlen (w) / 2;
   e->data = grab (e->length + 1);
-  for (i = 0; i < e->length; i++) {
-    unsigned v;
+  for (i = 0; i < 2 * e->length; i++) {
+    static const char digits[] = "0123456789abcdef";
+    const char *const d = strchr (digits, w[i]);
 
-    if (sscanf (w + 2 * i, "%2x", &v) != 1)
+    if (d == NULL)
       bad_line (l, "these aren't hexadecimal digits");
-    e->data[i] = (uint8_t) v;
+    e->data[i / 2] = (uint8_t) (e->data[i / 2] << 4 | (d - digits));
   }
 }
 

@@ -48,6 +48,9 @@ verdict_set (struct verdict *v, enum outcome o, const char *fmt, ...)
 {
   va_list args;
 
+  v->seen |= 1u << o;
+  if (v->outcome != GOOD && v->outcome != MIRRORS)
+    return;
   v->outcome = o;
   va_start (args, fmt);
   vsnprintf (v->text, sizeof v->text, fmt, args);
@@ -120,6 +123,15 @@ model_release (struct model *m)
 
 /* Comparing. */
 
+/* One difference is enough, but all kinds of them are counted for another
+ * program.
+ */
+static bool
+goes_on (const struct model *m, const struct verdict *v)
+{
+  return v->outcome == GOOD || m->s->foreign;
+}
+
 static const uint8_t zeroes[BLOCK];
 
 static bool
@@ -170,6 +182,7 @@ report_sector (const struct touched *t, uint64_t offset, uint64_t tick,
                struct verdict *v)
 {
   const struct event *from = NULL;
+  const bool is_old = killer != NULL;
   bool written = false;
   size_t i;
 
@@ -179,11 +192,14 @@ report_sector (const struct touched *t, uint64_t offset, uint64_t tick,
       if (memcmp (value_of (t->ops[i], offset), have, SECTOR) == 0)
         from = t->ops[i];
     }
+  if (killer == NULL)
+    killer = find_killer (t, offset, 0, tick);
   if (killer)
     verdict_set (v, LOST, "guest sector %" PRIu64 " has %s; but the %s that "
                  "began at tick %" PRIu64 " is durable since %" PRIu64,
                  offset / SECTOR, from ? "an older request's data"
-                 : "what was there before", event_name (killer->kind),
+                 : is_old ? "what was there before"
+                 : "what was never there", event_name (killer->kind),
                  killer->start, killer->covered_at);
   else
     verdict_set (v, written ? GARBAGE : CHANGED,
@@ -235,7 +251,7 @@ compare_block (const struct model *m, uint64_t i, uint64_t tick,
 
   if (memcmp (initial, have, BLOCK) == 0 && m->touched[i].nr == 0)
     return;
-  for (at = 0; at < BLOCK && i * BLOCK + at < size && v->outcome == GOOD;
+  for (at = 0; at < BLOCK && i * BLOCK + at < size && goes_on (m, v);
        at += SECTOR)
     compare_sector (&m->touched[i], i * BLOCK + at, tick, initial + at,
                     have + at, differs, v);
@@ -248,7 +264,7 @@ model_compare (const struct model *m, const struct blob *read, uint64_t tick,
   uint64_t i;
 
   *differs = false;
-  for (i = 0; i < m->nr_blocks && v->outcome == GOOD; i++) {
+  for (i = 0; i < m->nr_blocks && goes_on (m, v); i++) {
     const uint8_t *const initial = blob_block (&m->s->guest, i);
     const uint8_t *const have = blob_block (read, i);
 

@@ -16,7 +16,8 @@
  *   crash-sim --replay-log FILE --image DISK [--foreign]
  *     looks at what is written down in FILE (see crash-log.c), which was
  *     done to DISK as it is now.  --foreign: by another program, of which
- *     nothing is expected; only counts.
+ *     nothing is expected: counts everything that is wrong in each state,
+ *     and doesn't write to it.
  */
 
 #include <config.h>
@@ -168,9 +169,12 @@ print_totals (const char *name, const struct totals *t)
           " crashed twice %8" PRIu64 " opened %6.1f s", name, t->points,
           t->states, t->second, t->opens, (double) t->milliseconds / 1000);
   for (i = GOOD + 1; i < NR_OUTCOMES; i++)
-    if (t->outcomes[i])
+    if (t->outcomes[i]) {
       printf (", %" PRIu64 " %s", t->outcomes[i],
               outcome_name ((enum outcome) i));
+      if (t->points_with[i])
+        printf (" at %" PRIu64 " points", t->points_with[i]);
+    }
   printf ("%s\n", count_failures (t) ? "" : ", all good");
   fflush (stdout);
 }
@@ -185,8 +189,10 @@ add_totals (struct totals *sum, const struct totals *t)
   sum->second += t->second;
   sum->opens += t->opens;
   sum->milliseconds += t->milliseconds;
-  for (i = 0; i < NR_OUTCOMES; i++)
+  for (i = 0; i < NR_OUTCOMES; i++) {
     sum->outcomes[i] += t->outcomes[i];
+    sum->points_with[i] += t->points_with[i];
+  }
 }
 
 static void

@@ -47,6 +47,7 @@ struct sweep {
   uint64_t tick;
   size_t nr_units;
   uint64_t nr_reports;
+  unsigned seen; /* at this tick: a bit for each outcome */
 };
 
 /* One state: for each unit whether it is there, and for each file how
@@ -580,6 +581,20 @@ crash_again (struct sweep *sw, struct scenario *second)
 }
 
 static void
+count_outcome (struct sweep *sw, const struct verdict *v)
+{
+  unsigned i;
+
+  sw->totals->states++;
+  if (!sw->s->foreign || v->outcome == GOOD)
+    sw->totals->outcomes[v->outcome]++;
+  else
+    for (i = 0; i < NR_OUTCOMES; i++)
+      sw->totals->outcomes[i] += v->seen >> i & 1;
+  sw->seen |= v->seen;
+}
+
+static void
 try_state (struct sweep *sw, char kind, uint64_t n)
 {
   struct state st = state_new (sw);
@@ -594,8 +609,7 @@ try_state (struct sweep *sw, char kind, uint64_t n)
     choose_random (sw, &st, n);
   verify (sw->s, &sw->model, make_world (sw, &st), sw->tick, n, sw->totals,
           &v, twice ? &second : NULL);
-  sw->totals->states++;
-  sw->totals->outcomes[v.outcome]++;
+  count_outcome (sw, &v);
   if (v.outcome != GOOD)
     report (sw, &st, kind, n, &v);
   state_free (&st);
@@ -611,12 +625,15 @@ try_point (struct sweep *sw, uint64_t n)
   number_units (sw);
   all = count_states (sw);
   sw->totals->points++;
+  sw->seen = 0;
   if (all <= 4 * n + 8)
     for (i = 0; i < all; i++)
       try_state (sw, 'x', i);
   else
     for (i = 0; i < n; i++)
       try_state (sw, 'r', i);
+  for (i = 0; i < NR_OUTCOMES; i++)
+    sw->totals->points_with[i] += sw->s->foreign && (sw->seen >> i & 1);
 }
 
 static void

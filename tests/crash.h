@@ -185,9 +185,11 @@ enum outcome {
 extern const char *outcome_name (enum outcome o);
 
 struct verdict {
-  enum outcome outcome;
+  enum outcome outcome; /* the first, and only in another program's log */
+  unsigned seen;        /* are there more: a bit for each */
   char text[2000];
 };
+/* The first outcome and text remain, but for MIRRORS. */
 extern void verdict_set (struct verdict *v, enum outcome o,
                          const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 3, 4)));
@@ -268,6 +270,7 @@ extern void mutate_log (struct scenario *s);
 struct totals {
   uint64_t points, states, opens, second, milliseconds;
   uint64_t outcomes[NR_OUTCOMES];
+  uint64_t points_with[NR_OUTCOMES]; /* such a state; another program's */
 };
 
 struct budget {
