@@ -144,8 +144,11 @@ in_use_by_vmware (const struct link *l, bool write)
 static bool
 is_file (const struct store *s, const struct stat *st)
 {
-  const struct store_id id = store_file_id (s);
+  struct store_id id;
 
+  if (s->no_file)
+    return false;
+  id = store_file_id (s);
   return id.dev == st->st_dev && id.ino == st->st_ino;
 }
 

@@ -19,6 +19,9 @@
 
 set -eu -o pipefail
 
+# The system's programs, not wrappers that take longer to start than to run.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
 [ -z "${VMDK_IMAGES:-}" ] || VMDK_IMAGES=$(realpath -m "$VMDK_IMAGES")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 top=$PWD
