@@ -137,7 +137,8 @@ prepare_locked (struct allocator *a)
                   a->claims.first_lost);
   a->limit = a->store->size;
   a->next = grows && a->limit > a->start ? a->limit : a->start;
-  if (!grows && a->claims.n > 0)
+  if (!grows && a->claims.n > 0 &&
+      a->claims.list[a->claims.n - 1].end > a->next)
     a->next = a->claims.list[a->claims.n - 1].end;
   a->ready = true;
   return 0;

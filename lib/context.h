@@ -8,6 +8,7 @@
 #ifndef VMDK_CONTEXT_H
 #define VMDK_CONTEXT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -49,6 +50,8 @@ struct context {
    */
   struct folder **roots;
   size_t nr_roots;
+
+  atomic_size_t nr_dirty; /* pages of tables that the files lack */
 
   /* How to write, from the options. */
   bool lock, drop_cbt, allow_parent_write;

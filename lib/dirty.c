@@ -55,6 +55,7 @@ record_locked (struct sparse *sp, struct dirty *d, const struct page_place *at)
   d->pages = *note = p;
   cache_pin (sp->e.ctx->tables, at->data);
   sp->nr_dirty++;
+  sp->e.ctx->nr_dirty++;
   return p;
 }
 
@@ -140,6 +141,7 @@ drop (struct sparse *sp, struct dirty_page *p)
 {
   cache_put (sp->e.ctx->tables, p->at.data);
   sp->nr_dirty--;
+  sp->e.ctx->nr_dirty--;
   free (p);
 }
 

@@ -85,6 +85,8 @@ relabel (struct link *l)
 
   if (l->desc == NULL)
     return 0;
+  if (!l->embedded) /* it may have been replaced, and something failed */
+    l->desc_length = (size_t) l->store->size;
   text = malloc (l->desc_length + 1);
   if (text == NULL) {
     vmdk_error (&l->ctx->log, "%s: %m", l->store->name);

@@ -141,6 +141,12 @@ check_sharing (const struct link *top)
 {
   size_t i;
 
+  if (!top->embedded && top->desc && top->store->extents > 0) {
+    vmdk_error (&top->ctx->log, "%s: can't be written: an extent of the disk "
+                "lies in the file of its descriptor", top->store->name);
+    errno = EPERM;
+    return -1;
+  }
   for (i = 0; i < top->nr_extents; i++) {
     const struct extent *const e = top->extents[i];
 

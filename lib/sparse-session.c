@@ -18,6 +18,66 @@
 #include "sparse-write.h"
 #include "tables.h"
 
+/* Copies of tables. */
+
+static int
+write_if_other (struct sparse *sp, uint64_t place, const void *have,
+                const void *want, size_t size)
+{
+  if (have ? memcmp (have, want, size) == 0
+      : tables_skip_zeroes (sp, want, 0, size / sp->format->entry_size) ==
+      size / sp->format->entry_size)
+    return 0;
+  return store_pwrite (sp->tables, want, size, place);
+}
+
+/* Makes a table say what readers see: both copies of it, if its writer was
+ * interrupted; else only the first one is changed, and only if they see
+ * something else.
+ */
+static int
+settle_table (struct sparse *sp, void *opaque, const struct scanned_table *t)
+{
+  const size_t size = (size_t) sparse_gt_bytes (sp);
+  uint8_t *const merged = opaque;
+  bool taken = false;
+
+  if (t->kind[0] != ENTRY_PLACE || t->kind[1] != ENTRY_PLACE ||
+      t->place[0] == t->place[1] || (!t->data[0] && !t->data[1]))
+    return 0;
+  memset (merged, 0, size);
+  if (t->data[0])
+    memcpy (merged, t->data[0], size);
+  if (t->data[1])
+    taken = tables_merge (sp, merged, t->data[1], size);
+  if (!taken && !sp->unclean)
+    return 0;
+  if (write_if_other (sp, t->place[0], t->data[0], merged, size) == -1)
+    return -1;
+  return sp->unclean ?
+    write_if_other (sp, t->place[1], t->data[1], merged, size) : 0;
+}
+
+/* Calls fn, with room for a table, for all tables that are there twice. */
+static int
+merge_copies (struct sparse *sp, scan_fn fn)
+{
+  void *merged;
+  int r;
+
+  if (sp->gd[1] == 0)
+    return 0;
+  merged = malloc ((size_t) sparse_gt_bytes (sp));
+  if (merged == NULL) {
+    vmdk_error (&sp->e.ctx->log, "%s: reconciling its tables: %m",
+                sp->e.store->name);
+    return -1;
+  }
+  r = scan_tables (sp, fn, merged);
+  free (merged);
+  return r == 0 ? store_sync (sp->e.store) : -1;
+}
+
 /* What entries claim. */
 
 static int
@@ -48,6 +108,10 @@ add_table_claims (struct sparse *sp, void *opaque,
   return 0;
 }
 
+/* An entry that can't be right because it is past the end becomes right when
+ * the file grows.  Readers take what the other copy says meanwhile, so this
+ * is written to both before.
+ */
 static int
 find_claims (void *owner, struct claims *claims)
 {
@@ -56,7 +120,11 @@ find_claims (void *owner, struct claims *claims)
 
   for (copy = 0; copy < 2 && sp->gd[copy]; copy++)
     claims_add (claims, sp->gd[copy], sp->gd[copy] + sparse_gd_bytes (sp));
-  return scan_tables (sp, add_table_claims, claims);
+  if (scan_tables (sp, add_table_claims, claims) == -1)
+    return -1;
+  if (claims->from == 0 || claims->lost == 0)
+    return 0;
+  return merge_copies (sp, settle_table);
 }
 
 static int
@@ -128,17 +196,6 @@ check_unclean (struct sparse *sp)
   return r;
 }
 
-static int
-write_if_other (struct sparse *sp, uint64_t place, const void *have,
-                const void *want, size_t size)
-{
-  if (have ? memcmp (have, want, size) == 0
-      : tables_skip_zeroes (sp, want, 0, size / sp->format->entry_size) ==
-      size / sp->format->entry_size)
-    return 0;
-  return store_pwrite (sp->tables, want, size, place);
-}
-
 /* A table that only one directory knows gets its other copy, the entry
  * for which is published like any other.
  */
@@ -155,47 +212,26 @@ add_copy (struct sparse *sp, const struct scanned_table *t, unsigned missing,
   return sparse_set_gde (sp, missing, t->number, place);
 }
 
-/* Makes both copies of a table say what readers see. */
 static int
 reconcile_table (struct sparse *sp, void *opaque,
                  const struct scanned_table *t)
 {
   const size_t size = (size_t) sparse_gt_bytes (sp);
-  uint8_t *const merged = opaque;
   const unsigned first = t->kind[0] == ENTRY_PLACE ? 0 : 1;
 
-  if (t->kind[0] == ENTRY_PLACE && t->kind[1] == ENTRY_PLACE &&
-      (t->place[0] == t->place[1] || (!t->data[0] && !t->data[1])))
-    return 0;
-  memset (merged, 0, size);
+  if (t->kind[0] == ENTRY_PLACE && t->kind[1] == ENTRY_PLACE)
+    return settle_table (sp, opaque, t);
+  memset (opaque, 0, size);
   if (t->data[first])
-    memcpy (merged, t->data[first], size);
-  if (t->kind[0] != ENTRY_PLACE || t->kind[1] != ENTRY_PLACE)
-    return add_copy (sp, t, !first, merged, size);
-  if (t->data[1])
-    tables_merge (sp, merged, t->data[1], size);
-  if (write_if_other (sp, t->place[0], t->data[0], merged, size) == -1)
-    return -1;
-  return write_if_other (sp, t->place[1], t->data[1], merged, size);
+    memcpy (opaque, t->data[first], size);
+  return add_copy (sp, t, !first, opaque, size);
 }
 
 static int
 reconcile (struct sparse *sp)
 {
-  void *merged;
-  int r;
-
-  if (sp->gd[1] == 0)
-    return 0;
-  merged = malloc ((size_t) sparse_gt_bytes (sp));
-  if (merged == NULL) {
-    vmdk_error (&sp->e.ctx->log, "%s: reconciling its tables: %m",
-                sp->e.store->name);
-    return -1;
-  }
-  r = scan_tables (sp, reconcile_table, merged);
-  free (merged);
-  return r == 0 ? sparse_flush (&sp->e) : -1;
+  return merge_copies (sp, reconcile_table) == -1 ? -1
+    : sparse_flush (&sp->e);
 }
 
 /* What the writer had room made for and never used: nothing speaks of it,
@@ -300,6 +336,38 @@ writer_new (struct sparse *sp, uint64_t free_from)
   return w;
 }
 
+static int
+count_tables (struct sparse *sp, void *opaque, const struct scanned_table *t)
+{
+  uint64_t *const n = opaque;
+
+  (void) sp;
+  n[0] += t->kind[0] == ENTRY_PLACE;
+  n[1] += t->kind[1] == ENTRY_PLACE;
+  return 0;
+}
+
+/* More tables than there is room for share it: writing one would change
+ * others, and reading all of them could take for ever.
+ */
+static int
+check_tables (struct sparse *sp)
+{
+  const uint64_t most = sp->tables->size / sparse_gt_bytes (sp);
+  uint64_t n[2] = { 0 };
+
+  if (scan_directories (sp, count_tables, n) == -1)
+    return -1;
+  if (n[0] <= most && n[1] <= most)
+    return 0;
+  vmdk_error (&sp->e.ctx->log, "%s: can't be written: its directory names %"
+              PRIu64 " grain tables, but the file has room for %" PRIu64
+              ", so that some share it; run vmdk-img check",
+              sp->e.store->name, n[0] > n[1] ? n[0] : n[1], most);
+  errno = EIO;
+  return -1;
+}
+
 int
 sparse_start_writing (struct extent *e)
 {
@@ -308,7 +376,7 @@ sparse_start_writing (struct extent *e)
 
   if (sp->writer)
     return 0;
-  if (sp->write_format->start (sp, &free_from) == -1 ||
+  if (check_tables (sp) == -1 || sp->write_format->start (sp, &free_from) == -1 ||
       (sp->unclean && check_unclean (sp) == -1))
     return -1;
   sp->writer = writer_new (sp, free_from);
@@ -326,7 +394,13 @@ first_change (struct sparse *sp)
     return -1;
   if (!sp->unclean)
     return 0;
-  return cut_unused (sp) == -1 || reconcile (sp) == -1 ? -1 : 0;
+  /* Once places were handed out, which the file doesn't know of yet, it is
+   * too late to cut.
+   */
+  if (!sp->writer->cut && cut_unused (sp) == -1)
+    return -1;
+  sp->writer->cut = true;
+  return reconcile (sp);
 }
 
 bool
@@ -370,7 +444,10 @@ sparse_finish (struct extent *e)
   struct sparse *const sp = (struct sparse *) e;
   struct sparse_writer *const w = sp->writer;
 
-  if (w == NULL || !w->marked)
+  /* What an interrupted writer left, and couldn't be put in order, stays
+   * marked; nothing else was changed.
+   */
+  if (w == NULL || !w->marked || (sp->unclean && !w->changed))
     return 0;
   if (sparse_flush (e) == -1 || cut_tail (sp) == -1 ||
       sp->write_format->mark (sp, false) == -1)

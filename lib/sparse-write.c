@@ -141,10 +141,15 @@ make_table_locked (struct sparse *sp, uint64_t number)
   /* The redundant one first: when only that is set, the other copy of the
    * directory is known to lack it.
    */
-  if (clear_table (sp, place[0], bytes * copies) == -1 ||
-      (copies == 2 && sparse_set_gde (sp, 1, number, place[0] + bytes) == -1))
-    return -1;
-  return sparse_set_gde (sp, 0, number, place[0]);
+  if (clear_table (sp, place[0], bytes * copies) == 0 &&
+      (copies == 1 || sparse_set_gde (sp, 1, number, place[0] + bytes) == 0)) {
+    if (sparse_set_gde (sp, 0, number, place[0]) == 0)
+      return 0;
+    if (copies == 2) /* the page is there, and dirty: this can't fail */
+      sparse_set_gde (sp, 1, number, 0);
+  }
+  allocator_give_back (&w->allocator, place[0], bytes * copies);
+  return -1;
 }
 
 static int
@@ -417,7 +422,8 @@ sparse_fill (struct extent *e, const struct fill *fill, uint64_t *done)
       return r == 1 ? 0 : -1;
   }
   set_job (&j, sp, &f);
-  if (sp->nr_dirty >= j.w->most_dirty && sparse_flush (e) == -1)
+  if (sp->nr_dirty > 0 && e->ctx->nr_dirty >= j.w->most_dirty &&
+      sparse_flush (e) == -1)
     return -1;
   range_lock (&j.w->grains, &held, j.grain, j.grain + j.n - 1);
   r = run_job (&j);

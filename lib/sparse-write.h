@@ -69,13 +69,14 @@ struct sparse_write_format {
 struct sparse_writer {
   pthread_mutex_t start_lock;
   atomic_bool changed; /* the first change was announced */
-  bool marked;         /* ... or begun to be; protected by start_lock */
+  bool marked;         /* ... or begun to be, */
+  bool cut;            /* and the unused end was cut off; start_lock */
   struct range_lock grains;
   pthread_mutex_t tables_lock;
   pthread_mutex_t round_lock;
   struct allocator allocator;
   struct dirty dirty;
-  size_t most_dirty;   /* pages, before they are published */
+  size_t most_dirty;   /* pages of the disk, before they are published */
 };
 
 extern const struct extent_write_ops sparse_write_ops;

@@ -138,7 +138,8 @@ reopen (const struct store_file *f)
   const int flags = fcntl (f->fd, F_GETFL);
   char path[32];
 
-  if (flags != -1 && (flags & O_ACCMODE) == O_RDWR)
+  if (flags != -1 &&
+      (flags & (O_ACCMODE | O_APPEND | O_DIRECT)) == O_RDWR)
     return fcntl (f->fd, F_DUPFD_CLOEXEC, 0);
   snprintf (path, sizeof path, "/proc/self/fd/%d", f->fd);
   return open (path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -200,7 +201,7 @@ file_fallocate (struct store *s, int mode, uint64_t count, uint64_t offset)
 
   if (r == -1 && (errno == ENOSYS || errno == ENODEV))
     errno = EOPNOTSUPP;
-  if (r == -1 && errno != EOPNOTSUPP)
+  if (r == -1 && errno != EOPNOTSUPP && errno != EFBIG)
     vmdk_error (s->log, "%s: zeroing %" PRIu64 " bytes at offset %" PRIu64
                 ": %m", s->name, count, offset);
   return r;

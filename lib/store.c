@@ -221,12 +221,16 @@ store_zero (struct store *s, uint64_t count, uint64_t offset, bool may_punch)
   return r;
 }
 
-/* Where nothing was punched yet, it is tried behind the end. */
+/* Where nothing was punched yet, it is tried so far behind the end that
+ * nobody can be writing there.
+ */
+#define FAR_BEHIND (UINT64_C (1) << 40)
+
 bool
 store_zeroes_fast (struct store *s, bool may_punch)
 {
   if (may_punch && s->can_punch && !s->tried_punch)
-    store_punch (s, 4096, s->size);
+    store_punch (s, 4096, s->size + FAR_BEHIND);
   return s->can_zero || (may_punch && s->can_punch);
 }
 

@@ -66,8 +66,8 @@ struct store_ops {
                  uint64_t offset);
 
   /* Makes a range read as zero, which doesn't change the length: punch
-   * gives its space back, zero keeps it.  -1 with EOPNOTSUPP, which isn't
-   * reported: that can't be done here.
+   * gives its space back, zero keeps it.  -1 isn't reported with EOPNOTSUPP
+   * (that can't be done here) and EFBIG (no file can be so long).
    */
   int (*punch) (struct store *s, uint64_t count, uint64_t offset);
   int (*zero) (struct store *s, uint64_t count, uint64_t offset);
