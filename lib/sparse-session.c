@@ -376,7 +376,8 @@ sparse_start_writing (struct extent *e)
 
   if (sp->writer)
     return 0;
-  if (check_tables (sp) == -1 || sp->write_format->start (sp, &free_from) == -1 ||
+  if (check_tables (sp) == -1 ||
+      sp->write_format->start (sp, &free_from) == -1 ||
       (sp->unclean && check_unclean (sp) == -1))
     return -1;
   sp->writer = writer_new (sp, free_from);

@@ -106,7 +106,7 @@ fill_mended_gd_page (const struct gd_page *p, void *data, size_t count)
     return r;
   if (store_pread (sp->tables, mirror, count,
                    sp->gd[1] + p->first * entry_size) == -1)
-    return r;
+    return sp->unclean ? -1 : r;
   if (r == -1)
     sp->gd_replaced = true;
   for (i = 0; i < n; i++)
@@ -324,17 +324,25 @@ tables_merge (const struct sparse *sp, void *page, const void *mirror,
   return taken;
 }
 
-/* Reads the same page of the redundant copy, if there is one. */
-static bool
+/* Reads the same page of the redundant copy.  1: there is one, 0: there
+ * isn't, -1: it can't be read.
+ */
+static int
 read_mirror (const struct gt_page *p, void *mirror, size_t size)
 {
   struct gde gde;
 
   if (p->sp->gd[1] == 0)
-    return false;
+    return 0;
   gde = read_gde (p->sp, 1, p->table->number);
-  return gde.kind == ENTRY_PLACE &&
-    store_pread (p->sp->tables, mirror, size, gde.position + p->offset) == 0;
+  if (gde.err != 0) {
+    errno = gde.err;
+    return -1;
+  }
+  if (gde.kind != ENTRY_PLACE)
+    return 0;
+  return store_pread (p->sp->tables, mirror, size,
+                      gde.position + p->offset) == -1 ? -1 : 1;
 }
 
 static int
@@ -344,15 +352,22 @@ fill_gt_page (void *opaque, void *data, size_t size)
   struct sparse *const sp = p->sp;
   const struct table *const t = p->table;
   alignas (8) uint8_t mirror[TABLE_PAGE_SIZE];
-  int r;
+  int r, found;
 
   vmdk_debug (&sp->e.ctx->log, VMDK_TOPIC_TABLES,
               "%s: loading %zu bytes at %" PRIu64 " of grain table %" PRIu64
               " at offset %" PRIu64, sp->tables->name, size, p->offset,
               t->number, t->place);
   r = store_pread (sp->tables, data, size, t->place + p->offset);
-  if ((r == 0 && !sp->unclean && !has_bad_gte (sp, data, size)) ||
-      !read_mirror (p, mirror, size))
+  if (r == 0 && !sp->unclean && !has_bad_gte (sp, data, size))
+    return 0;
+  found = read_mirror (p, mirror, size);
+  if (found == 0)
+    return r;
+  /* In an unclean extent it takes both copies to know. */
+  if (sp->unclean && (r == -1 || found == -1))
+    return -1;
+  if (found == -1)
     return r;
   if (r == -1)
     memcpy (data, mirror, size);

@@ -49,6 +49,16 @@ try -z never -- chain size=6003 layers='sparse alloc=random:50;
 # One that doesn't keep its tables twice.
 try -- sparse size=6003 alloc=random:30 flags=1
 
+# An interrupted writer left them: copies of tables that differ, and tables
+# that only one of the directories has.  What can't be put in order stays
+# marked.
+try -- sparse size=6003 grain=8 alloc=0-9,600-609 kdmv.uncleanShutdown=1 \
+  'gte[3]=0' 'rgte[5]=0' 'gte[600]=0'
+try -- sparse size=6003 grain=8 alloc=0-9,600-609 kdmv.uncleanShutdown=1 \
+  'gde[1]=0'
+try -- sparse size=6003 grain=8 alloc=0-9,600-609 kdmv.uncleanShutdown=1 \
+  'rgde[1]=0' 'gte[7]=0'
+
 # Grains of a sector are many operations.
 requests=10
 try -- chain size=6003 layers='vmfs alloc=all; cowd alloc=random:10'
