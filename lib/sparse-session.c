@@ -109,9 +109,21 @@ add_table_claims (struct sparse *sp, void *opaque,
 }
 
 /* An entry that can't be right because it is past the end becomes right when
- * the file grows.  Readers take what the other copy says meanwhile, so this
- * is written to both before.
+ * the file grows.  Readers take what the other copy says meanwhile, so that
+ * is written before.  Nothing is published while tables are read for this.
  */
+static int
+settle_tables (struct sparse *sp)
+{
+  struct sparse_writer *const w = sp->writer;
+  int r;
+
+  pthread_mutex_lock (&w->round_lock);
+  r = merge_copies (sp, settle_table);
+  pthread_mutex_unlock (&w->round_lock);
+  return r;
+}
+
 static int
 find_claims (void *owner, struct claims *claims)
 {
@@ -124,7 +136,7 @@ find_claims (void *owner, struct claims *claims)
     return -1;
   if (claims->from == 0 || claims->lost == 0)
     return 0;
-  return merge_copies (sp, settle_table);
+  return settle_tables (sp);
 }
 
 static int

@@ -138,17 +138,19 @@ make_table_locked (struct sparse *sp, uint64_t number)
   if (allocator_reserve (&w->allocator, bytes * copies, SECTOR_SIZE,
                          &place[0]) == -1)
     return -1;
-  /* The redundant one first: when only that is set, the other copy of the
-   * directory is known to lack it.
-   */
-  if (clear_table (sp, place[0], bytes * copies) == 0 &&
-      (copies == 1 || sparse_set_gde (sp, 1, number, place[0] + bytes) == 0)) {
-    if (sparse_set_gde (sp, 0, number, place[0]) == 0)
-      return 0;
-    if (copies == 2) /* the page is there, and dirty: this can't fail */
-      sparse_set_gde (sp, 1, number, 0);
+  if (clear_table (sp, place[0], bytes * copies) == -1 ||
+      (copies == 2 &&
+       sparse_set_gde (sp, 1, number, place[0] + bytes) == -1)) {
+    allocator_give_back (&w->allocator, place[0], bytes * copies);
+    return -1;
   }
-  allocator_give_back (&w->allocator, place[0], bytes * copies);
+  if (sparse_set_gde (sp, 0, number, place[0]) == 0)
+    return 0;
+  /* The entry may have been published meanwhile, so the place isn't free.
+   * Its page is there, and dirty, so that taking it back can't fail.
+   */
+  if (copies == 2)
+    sparse_set_gde (sp, 1, number, 0);
   return -1;
 }
 

@@ -22,8 +22,9 @@
  *   start_lock      the first change of the extent
  *   grains          allocating in these grains (a range of them)
  *   tables_lock     making a new table; changing what the header says
- *   round_lock      one publication of entries at a time; never taken
- *                   with grains held
+ *   round_lock      one publication of entries at a time; who holds it
+ *                   waits for none of those above, nor allocator.lock,
+ *                   with which it is taken once (settle_tables)
  *   allocator.lock  taking a place; not held while the file grows, but
  *                   once, while the tables are searched for claims
  *   sync_lock       of a store: one sync at a time
