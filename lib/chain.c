@@ -13,45 +13,14 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "chain.h"
-
-/* Locks belong to an open file, so whoever gave us this one would keep
- * ours when we are gone: the file is opened once more, where that is
- * allowed.
- */
-static int
-open_again (int fd)
-{
-  const int flags = fcntl (fd, F_GETFL);
-  char path[32];
-  int again = -1;
-
-  snprintf (path, sizeof path, "/proc/self/fd/%d", fd);
-  if (flags != -1)
-    again = open (path, (flags & O_ACCMODE) | O_CLOEXEC | O_NONBLOCK);
-  return again != -1 ? again : fcntl (fd, F_DUPFD_CLOEXEC, 0);
-}
-
-static struct link *
-open_by_number (struct context *ctx)
-{
-  const struct vmdk_options *const o = ctx->options;
-  const int fd = open_again (o->fd);
-  struct store *store;
-
-  if (fd == -1) {
-    vmdk_error (&ctx->log, "file descriptor %d: %m", o->fd);
-    return NULL;
-  }
-  store = context_add_file (ctx, fd, o->file ? o->file : "(open file)");
-  return store ? link_open (ctx, store, NULL) : NULL;
-}
+#include "source.h"
 
 /* The folder of the top link is where its descriptor may name files;
  * those of its parents lie in it, too, or in a trusted one.
@@ -75,23 +44,30 @@ add_roots (struct context *ctx, const struct folder *folder)
   return 0;
 }
 
+static int
+refuse_parent (struct context *ctx, const struct source *s)
+{
+  vmdk_error (&ctx->log, "%s: a raw disk has no parent (parent=FILE)",
+              s->store->name);
+  errno = EINVAL;
+  return -1;
+}
+
 static struct link *
 open_top (struct context *ctx)
 {
-  struct folder *folder = NULL;
-  struct store *store;
+  struct source s;
 
-  if (ctx->options->fd >= 0)
-    return add_roots (ctx, NULL) == -1 ? NULL : open_by_number (ctx);
-  store = resolve_by_hand (ctx, ctx->options->file, &folder);
-  if (store == NULL)
+  if (source_open (ctx, &s) == -1)
     return NULL;
-  if (add_roots (ctx, folder) == -1) {
-    store_unref (store);
-    folder_close (folder);
+  if (add_roots (ctx, s.folder) == -1 ||
+      (s.raw && ctx->options->parent && refuse_parent (ctx, &s) == -1)) {
+    store_unref (s.store);
+    folder_close (s.folder);
     return NULL;
   }
-  return link_open (ctx, store, folder);
+  return s.raw ? link_open_raw (ctx, s.store, s.folder)
+    : link_open (ctx, s.store, s.folder);
 }
 
 /* Whether a link has a parent. */
@@ -148,6 +124,21 @@ matches_cid (void *opaque, struct store *store)
   return link_peek_cid (store, &cid) && cid == *expected;
 }
 
+/* The marker of a commit is removed when both content IDs are in place. */
+static bool
+was_being_committed (const struct link *child)
+{
+  char *marker;
+  bool exists;
+
+  if (child->folder == NULL ||
+      asprintf (&marker, "%s.commit", child->store->name) == -1)
+    return false;
+  exists = access (marker, F_OK) == 0;
+  free (marker);
+  return exists;
+}
+
 static int
 check_cid (const struct link *child, const struct link *parent)
 {
@@ -170,11 +161,17 @@ check_cid (const struct link *child, const struct link *parent)
                   parent->store->name, found);
     return 0;
   }
+  errno = EINVAL;
+  if (was_being_committed (child)) {
+    vmdk_error (log, "%s: committing it to %s was interrupted, of which "
+                "%s.commit tells; run vmdk-img commit again",
+                child->store->name, parent->store->name, child->store->name);
+    return -1;
+  }
   vmdk_error (log, MISMATCH "; bring back the parent as it was, or name the "
               "right one with parent=FILE; cid-check=warn serves the mixture, "
               "which may never have been on any disk",
               child->store->name, expected, parent->store->name, found);
-  errno = EINVAL;
   return -1;
 }
 

@@ -98,19 +98,24 @@ append (struct context *ctx, void ***list, size_t *n, void *item)
 struct store *
 context_add_file (struct context *ctx, int fd, const char *name)
 {
-  struct store *const s = store_file_new (&ctx->log, fd, name);
+  struct store *s = store_file_new (&ctx->log, fd, name);
   size_t i;
 
   if (s == NULL)
     return NULL;
   for (i = 0; i < ctx->nr_stores; i++) {
-    const struct store_id a = store_file_id (ctx->stores[i]);
-    const struct store_id b = store_file_id (s);
+    const struct store_id a = store_identity (ctx->stores[i]);
+    const struct store_id b = store_identity (s);
 
     if (a.dev == b.dev && a.ino == b.ino) {
       store_unref (s);
       return store_ref (ctx->stores[i]);
     }
+  }
+  if (ctx->wrap) {
+    s = ctx->wrap (ctx->wrap_opaque, s);
+    if (s == NULL)
+      return NULL;
   }
   if (append (ctx, (void ***) &ctx->stores, &ctx->nr_stores, s) == -1) {
     store_unref (s);

@@ -53,6 +53,14 @@ struct context {
 
   atomic_size_t nr_dirty; /* pages of tables that the files lack */
 
+  /* Puts another store in place of each file's; NULL: none is.  Takes s
+   * over, also when it fails (NULL, reported).
+   */
+  struct store *(*wrap) (void *opaque, struct store *s);
+  void *wrap_opaque;
+
+  bool rescan; /* streams are read by their markers, also sound ones */
+
   /* How to write, from the options. */
   bool lock, drop_cbt, allow_parent_write;
   enum vmdk_zeroed_grains zeroed_grains;

@@ -54,8 +54,11 @@ cowd_mark (struct sparse *sp, bool unclean)
 static int
 cowd_set_end (struct sparse *sp, uint64_t end)
 {
-  return set_field (sp, offsetof (struct cowd_header_disk, free_sector),
-                    (uint32_t) (end / SECTOR_SIZE));
+  if (set_field (sp, offsetof (struct cowd_header_disk, free_sector),
+                 (uint32_t) (end / SECTOR_SIZE)) == -1)
+    return -1;
+  ((struct cowd *) sp)->free_sector = end / SECTOR_SIZE;
+  return 0;
 }
 
 const struct sparse_write_format cowd_write_format = {

@@ -932,15 +932,31 @@ descriptor_lines (const char *text, size_t length)
 }
 
 static enum line_kind
+kind_of_ddb (struct span key)
+{
+  static const char *const names[] = {
+    "ddb.longContentID", "ddb.geometry.cylinders", "ddb.geometry.heads",
+    "ddb.geometry.sectors",
+  };
+  static const enum line_kind kinds[] = {
+    LINE_LONG_CONTENT_ID, LINE_CYLINDERS, LINE_HEADS, LINE_SECTORS,
+    LINE_OTHER,
+  };
+
+  return kinds[find_name (key, names, sizeof names / sizeof names[0])];
+}
+
+static enum line_kind
 kind_of_key (struct span key)
 {
-  if (span_is (key, "ddb.longContentID"))
-    return LINE_LONG_CONTENT_ID;
   switch (find_name (key, header_keys, NR_KEYS)) {
   case KEY_VERSION: return LINE_VERSION;
   case KEY_CID: return LINE_CID;
+  case KEY_PARENT_CID: return LINE_PARENT_CID;
+  case KEY_CREATE_TYPE: return LINE_CREATE_TYPE;
+  case KEY_PARENT_HINT: return LINE_PARENT_HINT;
   case KEY_CHANGE_TRACK: return LINE_CHANGE_TRACK;
-  default: return LINE_OTHER;
+  default: return kind_of_ddb (key);
   }
 }
 
@@ -955,7 +971,12 @@ kind_of_line (struct span line, struct span *value)
   if (line.length > 0 && line.start[0] == '#')
     return span_is (line, "# Change Tracking File") ? LINE_CHANGE_TRACK_TITLE :
       LINE_OTHER;
-  if (is_extent_line (line) || !split_key (line, &key, &raw))
+  if (is_extent_line (line)) {
+    take_field (&line);
+    *value = take_field (&line);
+    return LINE_EXTENT;
+  }
+  if (!split_key (line, &key, &raw))
     return LINE_OTHER;
   *value = raw;
   if (raw.length > 0 && raw.start[0] == '"' && !take_quoted (&raw, value))

@@ -105,9 +105,16 @@ enum line_kind {
   LINE_OTHER,
   LINE_VERSION,
   LINE_CID,
+  LINE_PARENT_CID,
+  LINE_CREATE_TYPE,
+  LINE_PARENT_HINT,
   LINE_CHANGE_TRACK,
   LINE_CHANGE_TRACK_TITLE, /* the comment that VMware puts before it */
+  LINE_EXTENT,
   LINE_LONG_CONTENT_ID,
+  LINE_CYLINDERS, /* ddb.geometry.* */
+  LINE_HEADS,
+  LINE_SECTORS,
   NR_LINE_KINDS,
 };
 
@@ -115,7 +122,8 @@ enum line_kind {
 struct descriptor_line {
   enum line_kind kind;
   const char *start, *end;       /* with what ends it */
-  const char *value, *value_end; /* without quotes; of a key */
+  const char *value, *value_end; /* without quotes; of a key, or the
+                                    size of an extent */
 };
 
 /* Walks over the lines of a text as the parser does, from what

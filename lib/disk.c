@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,23 @@ vmdk_close (struct vmdk_disk *disk)
   return r;
 }
 
+void
+disk_borrow_link (struct vmdk_disk *part, struct vmdk_disk *disk,
+                  struct link *l)
+{
+  *part = (struct vmdk_disk) { .ctx = disk->ctx, .top = l };
+  session_init (&part->session);
+}
+
+int
+disk_return_link (struct vmdk_disk *part)
+{
+  const int r = session_finish (&part->session, part->top);
+
+  session_destroy (&part->session);
+  return r;
+}
+
 uint64_t
 vmdk_size (const struct vmdk_disk *disk)
 {
@@ -132,6 +150,7 @@ vmdk_grain_size (const struct vmdk_disk *disk)
 
 struct walk {
   struct window *windows; /* NULL, or one for each link */
+  unsigned end;           /* links of that depth aren't looked at */
   walk_fn fn;
   void *opaque;
 };
@@ -156,7 +175,8 @@ walk_link (const struct walk *w, struct link *l, unsigned depth,
                        w->windows ? &w->windows[depth] : NULL, &run) == -1)
         return -1;
     }
-    if (run.kind == RUN_ABSENT && l->parent && !past_end)
+    if (run.kind == RUN_ABSENT && l->parent && !past_end &&
+        depth + 1 < w->end)
       r = walk_link (w, l->parent, depth + 1, offset, run.length);
     else
       r = w->fn (w->opaque, depth, offset, &run);
@@ -173,9 +193,23 @@ disk_walk_link (struct link *l, unsigned depth, uint64_t offset,
                 uint64_t length, struct window *windows, walk_fn fn,
                 void *opaque)
 {
-  const struct walk w = { .windows = windows, .fn = fn, .opaque = opaque };
+  const struct walk w = {
+    .windows = windows, .end = UINT_MAX, .fn = fn, .opaque = opaque,
+  };
 
   return walk_link (&w, l, depth, offset, length);
+}
+
+int
+disk_walk_links (struct link *l, unsigned nr_links, uint64_t offset,
+                 uint64_t length, struct window *windows, walk_fn fn,
+                 void *opaque)
+{
+  const struct walk w = {
+    .windows = windows, .end = nr_links, .fn = fn, .opaque = opaque,
+  };
+
+  return walk_link (&w, l, 0, offset, length);
 }
 
 int

@@ -151,6 +151,8 @@ struct extent {
  */
 extern struct extent *flat_open (struct context *ctx, struct store *store,
                                  const struct extent_line *line);
+extern struct extent *raw_open (struct context *ctx, struct store *store,
+                                const struct extent_line *line);
 extern struct extent *zero_open (struct context *ctx,
                                  const struct extent_line *line);
 extern struct extent *no_access_open (struct context *ctx, const char *file,

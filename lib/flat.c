@@ -107,9 +107,9 @@ warn_if_short (const struct flat *f)
                   f->e.store->name, f->e.store->size, end);
 }
 
-struct extent *
-flat_open (struct context *ctx, struct store *store,
-           const struct extent_line *line)
+static struct flat *
+open_file (struct context *ctx, struct store *store,
+           const struct extent_line *line, const char *format)
 {
   struct flat *const f = flat_new (ctx, &flat_ops, line);
 
@@ -117,11 +117,32 @@ flat_open (struct context *ctx, struct store *store,
     store_unref (store);
     return NULL;
   }
-  f->e.format = "flat";
+  f->e.format = format;
   f->e.store = store;
   f->offset = line->offset;
+  return f;
+}
+
+struct extent *
+flat_open (struct context *ctx, struct store *store,
+           const struct extent_line *line)
+{
+  struct flat *const f = open_file (ctx, store, line, "flat");
+
+  if (f == NULL)
+    return NULL;
   warn_if_short (f);
   return &f->e;
+}
+
+/* Its size is that of the file, and the rest of the last sector. */
+struct extent *
+raw_open (struct context *ctx, struct store *store,
+          const struct extent_line *line)
+{
+  struct flat *const f = open_file (ctx, store, line, "raw");
+
+  return f ? &f->e : NULL;
 }
 
 static int

@@ -11,6 +11,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -139,6 +141,15 @@ in_use_by_vmware (const struct link *l, bool write)
   return r;
 }
 
+bool
+in_use_has_lock (int folder, const char *name)
+{
+  char lock[NAME_MAX + 1];
+  const int n = snprintf (lock, sizeof lock, "%s%s", name, LOCK_SUFFIX);
+
+  return n > 0 && n < (int) sizeof lock && is_lock (folder, lock);
+}
+
 /* Children. */
 
 static bool
@@ -148,7 +159,7 @@ is_file (const struct store *s, const struct stat *st)
 
   if (s->no_file)
     return false;
-  id = store_file_id (s);
+  id = store_identity (s);
   return id.dev == st->st_dev && id.ino == st->st_ino;
 }
 
@@ -207,15 +218,19 @@ depends_on (const struct descriptor *d, int dir, const struct link *l)
     leads_to (dir, d->parent_hint, l);
 }
 
-/* The file called name, if it is a disk that isn't ours. */
+/* The file called name, if it is a disk that isn't ours, nor of the link
+ * except, which may be NULL.
+ */
 static struct store *
-open_other (int dir, const char *name, const struct link *l)
+open_other (int dir, const char *name, const struct link *l,
+            const struct link *except)
 {
   struct stat st;
   int fd;
 
   if (fstatat (dir, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
-      !S_ISREG (st.st_mode) || is_ours (l, &st))
+      !S_ISREG (st.st_mode) || is_ours (l, &st) ||
+      (except && is_ours (except, &st)))
     return NULL;
   fd = openat (dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
                O_CLOEXEC);
@@ -223,7 +238,8 @@ open_other (int dir, const char *name, const struct link *l)
 }
 
 static bool
-is_child (int dir, const char *name, const struct link *l)
+is_child (int dir, const char *name, const struct link *l,
+          const struct link *except)
 {
   struct descriptor *desc = NULL;
   struct store *s;
@@ -231,7 +247,7 @@ is_child (int dir, const char *name, const struct link *l)
 
   if (stem_length (name, DISK_SUFFIX) == 0)
     return false;
-  s = open_other (dir, name, l);
+  s = open_other (dir, name, l, except);
   if (s)
     desc = link_peek_descriptor (s);
   r = desc && depends_on (desc, dir, l);
@@ -240,33 +256,53 @@ is_child (int dir, const char *name, const struct link *l)
   return r;
 }
 
-static int
-report_child (const struct link *l, const char *child)
+static bool
+find_child (const struct folder *folder, const struct link *l,
+            const struct link *except, char *name)
+{
+  DIR *const list = folder ? list_folder (folder->fd, ".") : NULL;
+  const struct dirent *d;
+  bool found = false;
+
+  if (list == NULL)
+    return false;
+  while (!found && (d = readdir (list))) {
+    found = is_child (dirfd (list), d->d_name, l, except);
+    if (found)
+      vmdk_excerpt (name, EXCERPT_SIZE, d->d_name);
+  }
+  closedir (list);
+  return found;
+}
+
+static bool
+is_same_folder (const struct folder *a, const struct folder *b)
+{
+  return a && b && strcmp (a->absolute, b->absolute) == 0;
+}
+
+bool
+in_use_find_child (const struct link *l, const struct link *except,
+                   char name[EXCERPT_SIZE])
+{
+  if (l->desc == NULL)
+    return false;
+  return find_child (l->folder, l, except, name) ||
+    (except && !is_same_folder (l->folder, except->folder) &&
+     find_child (except->folder, l, except, name));
+}
+
+int
+in_use_as_parent (const struct link *l, const struct link *except)
 {
   char name[EXCERPT_SIZE];
 
-  vmdk_excerpt (name, sizeof name, child);
+  if (!in_use_find_child (l, except, name))
+    return 0;
   vmdk_error (&l->ctx->log, "%s: can't be written: it is the parent of "
               "\"%s\" beside it, which would be destroyed; write to that one "
               "instead, delete it or commit it first, or give it up with "
               "allow-parent-write=true", l->store->name, name);
   errno = EPERM;
   return -1;
-}
-
-int
-in_use_as_parent (const struct link *l)
-{
-  DIR *const list =
-    l->desc && l->folder ? list_folder (l->folder->fd, ".") : NULL;
-  const struct dirent *d;
-  int r = 0;
-
-  if (list == NULL)
-    return 0;
-  while (r == 0 && (d = readdir (list)))
-    if (is_child (dirfd (list), d->d_name, l))
-      r = report_child (l, d->d_name);
-  closedir (list);
-  return r;
 }

@@ -18,9 +18,21 @@
  */
 extern int in_use_by_vmware (const struct link *l, bool write);
 
-/* Refuses (-1, reported, errno is EPERM) if a descriptor in the folder of
- * l was made over l, as it is now: writing l would destroy that disk.
+/* Whether there is such a lock of the file of that name in a folder. */
+extern bool in_use_has_lock (int folder, const char *name);
+
+/* Whether a descriptor in the folder of l was made over l, as it is now;
+ * name is its name then, fit for a message.  The one of the link except,
+ * which may be NULL, doesn't count, but its folder is looked at, too.
  */
-extern int in_use_as_parent (const struct link *l);
+extern bool in_use_find_child (const struct link *l,
+                               const struct link *except,
+                               char name[EXCERPT_SIZE]);
+
+/* Refuses (-1, reported, errno is EPERM) if there is one: writing l would
+ * destroy that disk.
+ */
+extern int in_use_as_parent (const struct link *l,
+                             const struct link *except);
 
 #endif /* VMDK_IN_USE_H */

@@ -12,16 +12,6 @@
 
 #include "disk.h"
 
-static const struct link *
-nth_link (const struct vmdk_disk *disk, size_t n)
-{
-  const struct link *l = disk->top;
-
-  while (n-- > 0)
-    l = l->parent;
-  return l;
-}
-
 size_t
 vmdk_nr_links (const struct vmdk_disk *disk)
 {
@@ -37,7 +27,7 @@ void
 vmdk_get_link (const struct vmdk_disk *disk, size_t link,
                struct vmdk_link_info *info)
 {
-  const struct link *const l = nth_link (disk, link);
+  const struct link *const l = disk_link (disk, link);
   const struct descriptor *const d = l->desc;
 
   *info = (struct vmdk_link_info) {
@@ -65,7 +55,7 @@ void
 vmdk_get_extent (const struct vmdk_disk *disk, size_t link, size_t i,
                  struct vmdk_extent_info *info)
 {
-  const struct extent *const e = nth_link (disk, link)->extents[i];
+  const struct extent *const e = disk_link (disk, link)->extents[i];
   const bool in_file = e->store && !e->store->no_file;
 
   *info = (struct vmdk_extent_info) {
@@ -87,7 +77,7 @@ void
 vmdk_get_ddb (const struct vmdk_disk *disk, size_t link, size_t i,
               const char **key, const char **value)
 {
-  const struct ddb_entry *const entry = &nth_link (disk, link)->desc->ddb[i];
+  const struct ddb_entry *const entry = &disk_link (disk, link)->desc->ddb[i];
 
   *key = entry->key;
   *value = entry->value;

@@ -38,7 +38,7 @@ compare_directories (struct sparse *sp, void *opaque,
       (!sp->unclean && t->kind[0] != t->kind[1])) {
     vmdk_error (&sp->e.ctx->log, "%s: can't be written: the entries of grain "
                 "table %" PRIu64 " in the two grain directories contradict "
-                "each other; run vmdk-img check", sp->e.store->name,
+                "each other; run vmdk-img repair", sp->e.store->name,
                 t->number);
     errno = EIO;
     return -1;
@@ -61,7 +61,7 @@ kdmv_start (struct sparse *sp, uint64_t *free_from)
   if (sp->gd[0] != k->h.gd_offset ||
       (redundant && k->h.rgd_offset != k->h.gd_offset && sp->gd[1] == 0))
     return refuse (sp, EIO, "one of its two grain directories is damaged; "
-                   "run vmdk-img check");
+                   "run vmdk-img repair");
   if (sp->gd[1] == 0)
     return 0;
   return scan_directories (sp, compare_directories, NULL);
@@ -109,6 +109,27 @@ kdmv_allow_zeroed (struct sparse *sp)
   if (le32_get (h.version) < 2)
     h.version = to_le32 (2);
   return store_pwrite (sp->e.store, &h, sizeof h, 0) == -1 ? -1 : 1;
+}
+
+int
+kdmv_set_directories (struct sparse *sp, const uint64_t gd[2])
+{
+  struct kdmv *const k = (struct kdmv *) sp;
+  struct kdmv_header_disk h;
+
+  if (read_header (sp, &h) == -1)
+    return -1;
+  h.gd_offset = to_le64 (gd[0] / SECTOR_SIZE);
+  if (le32_get (h.flags) & KDMV_FLAG_REDUNDANT)
+    h.rgd_offset = to_le64 ((sp->gd[1] ? gd[1] : gd[0]) / SECTOR_SIZE);
+  if (store_pwrite (sp->e.store, &h, sizeof h, 0) == -1)
+    return -1;
+  sp->gd[0] = k->h.gd_offset = gd[0];
+  if (k->h.rgd_offset)
+    k->h.rgd_offset = sp->gd[1] ? gd[1] : gd[0];
+  if (sp->gd[1])
+    sp->gd[1] = gd[1];
+  return store_sync (sp->e.store);
 }
 
 const struct sparse_write_format kdmv_write_format = {

@@ -116,7 +116,7 @@ place_directories (struct kdmv *k)
   if (!gd_ok || (rgd != 0 && !rgd_ok))
     vmdk_warning (&sp->e.ctx->log,
                   "%s: the %sgrain directory at %s %" PRIu64 " can't be "
-                  "right; only the other copy is used; run vmdk-img check",
+                  "right; only the other copy is used; run vmdk-img repair",
                   sp->e.store->name, gd_ok ? "redundant " : "",
                   gd_ok ? "rgdOffset" : "gdOffset",
                   (gd_ok ? rgd : k->h.gd_offset) / SECTOR_SIZE);
@@ -239,8 +239,8 @@ find_data_start (struct kdmv *k)
 static int
 find_tables (struct kdmv *k)
 {
-  const bool recover = k->sp.e.ctx->options->recover &&
-    (k->h.flags & KDMV_FLAG_MARKERS);
+  const bool markers = (k->h.flags & KDMV_FLAG_MARKERS) != 0;
+  const bool recover = k->sp.e.ctx->options->recover && markers;
 
   if (k->h.gd_offset == KDMV_GD_AT_END) {
     const int r = stream_find_footer (k);
@@ -252,6 +252,8 @@ find_tables (struct kdmv *k)
     apply_header (k);
   }
   /* A directory in front says nothing about what is missing behind. */
+  if (k->sp.e.ctx->rescan && markers)
+    return stream_recover (k);
   if (recover && !(k->has_footer && directory_fits (k, k->h.gd_offset)))
     return stream_recover (k);
   if (k->h.capacity == 0) {

@@ -31,6 +31,7 @@ struct kdmv {
   struct kdmv_header h;    /* of a stream: the footer, if it has one */
   uint64_t descriptor_end; /* bytes; nothing can begin before */
   bool has_footer;
+  uint64_t footer;         /* ... and where, bytes */
   bool recovered;          /* the tables come from scanning */
 };
 
@@ -49,6 +50,11 @@ extern int kdmv_read_header (const struct vmdk_log *log, struct store *store,
                              struct kdmv_header *h);
 
 extern const struct sparse_format kdmv_format;
+
+/* Makes the header name other directories, durably, which have the same in
+ * them (kdmv-write.c).  The redundant one is [1], if there is one.
+ */
+extern int kdmv_set_directories (struct sparse *sp, const uint64_t gd[2]);
 
 /* Streams (stream.c). */
 

@@ -45,12 +45,32 @@ le32_get (le32 v)
   return le32toh (r);
 }
 
+static inline le16
+to_le16 (uint16_t v)
+{
+  le16 r;
+
+  v = htole16 (v);
+  memcpy (r.b, &v, sizeof v);
+  return r;
+}
+
 static inline le32
 to_le32 (uint32_t v)
 {
   le32 r;
 
   v = htole32 (v);
+  memcpy (r.b, &v, sizeof v);
+  return r;
+}
+
+static inline le64
+to_le64 (uint64_t v)
+{
+  le64 r;
+
+  v = htole64 (v);
   memcpy (r.b, &v, sizeof v);
   return r;
 }

@@ -82,8 +82,8 @@ recognise (const struct store *store, const char *text, size_t count)
     const char *magic;
     const char *what;
   } others[] = {
-    { 257, "ustar", "this is a tar archive, as OVA files are; unpack it and "
-      "open the disk in it" },
+    { 257, "ustar", "this is a tar archive, as OVA files are, inside of which "
+      "nothing can be found here; unpack it and open the disk in it" },
     { 0, "\x1f\x8b", "this is compressed (gzip); uncompress it" },
     { 0, "BZh", "this is compressed (bzip2); uncompress it" },
     { 0, "\xfd" "7zXZ", "this is compressed (xz); uncompress it" },
@@ -116,10 +116,13 @@ report_not_a_link (const struct vmdk_log *log, const struct store *store,
                 "probably %s", store->name, what, guess);
   else if (guess)
     vmdk_error (log, "%s: %s; open the descriptor instead, which is usually "
-                "called %s, but isn't there", store->name, what, guess);
+                "called %s, but isn't there; if it is lost, vmdk-img "
+                "rebuild-descriptor makes a new one", store->name, what,
+                guess);
   else
-    vmdk_error (log, "%s: %s; open the descriptor that names it instead",
-                store->name, what);
+    vmdk_error (log, "%s: %s; open the descriptor that names it instead, or "
+                "make one with vmdk-img rebuild-descriptor", store->name,
+                what);
   free (guess);
   errno = EINVAL;
   return -1;
@@ -429,6 +432,19 @@ check_encryption (const struct link *l)
   return -1;
 }
 
+/* From inside of an archive, or of another machine, no file can be named. */
+static int
+check_place (const struct link *l)
+{
+  if (l->store->read_only == NULL || l->desc == NULL || l->embedded)
+    return 0;
+  vmdk_error (&l->ctx->log, "%s: this is only the descriptor of a disk, which "
+              "names other files; bring all of them to one folder and open "
+              "it there", l->store->name);
+  errno = EINVAL;
+  return -1;
+}
+
 static int
 read_link (struct link *l)
 {
@@ -440,11 +456,36 @@ read_link (struct link *l)
   l->embedded = f.embedded;
   l->desc_offset = f.offset;
   l->desc_length = f.length;
-  return check_encryption (l) == -1 ? -1 : open_extents (l);
+  return check_encryption (l) == -1 || check_place (l) == -1 ? -1
+    : open_extents (l);
 }
 
-struct link *
-link_open (struct context *ctx, struct store *store, struct folder *folder)
+static int
+read_raw_link (struct link *l)
+{
+  const uint64_t size = l->store->size;
+
+  if (size > VMDK_MAX_SIZE - SECTOR_SIZE) {
+    vmdk_error (&l->ctx->log, "%s: %" PRIu64 " bytes are too many",
+                l->store->name, size);
+    errno = EFBIG;
+    return -1;
+  }
+  l->raw = (struct extent_line) {
+    .access = ACCESS_RW,
+    .type = TYPE_FLAT,
+    .size = (size + SECTOR_SIZE - 1) / SECTOR_SIZE * SECTOR_SIZE,
+  };
+  l->extents = calloc (1, sizeof l->extents[0]);
+  if (l->extents)
+    return add_extent (l, raw_open (l->ctx, store_ref (l->store), &l->raw));
+  vmdk_error (&l->ctx->log, "%s: %m", l->store->name);
+  return -1;
+}
+
+static struct link *
+open_as (struct context *ctx, struct store *store, struct folder *folder,
+         int (*read) (struct link *l))
 {
   struct link *const l = calloc (1, sizeof *l);
   int err;
@@ -458,12 +499,25 @@ link_open (struct context *ctx, struct store *store, struct folder *folder)
   l->ctx = ctx;
   l->store = store;
   l->folder = folder;
-  if (announce (ctx, store) == 0 && read_link (l) == 0)
+  if (announce (ctx, store) == 0 && read (l) == 0)
     return l;
   err = errno;
   link_close (l);
   errno = err;
   return NULL;
+}
+
+struct link *
+link_open (struct context *ctx, struct store *store, struct folder *folder)
+{
+  return open_as (ctx, store, folder, read_link);
+}
+
+struct link *
+link_open_raw (struct context *ctx, struct store *store,
+               struct folder *folder)
+{
+  return open_as (ctx, store, folder, read_raw_link);
 }
 
 void

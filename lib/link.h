@@ -25,6 +25,7 @@ struct link {
   uint64_t size;            /* guest bytes */
   uint32_t grain_size;      /* the largest of the extents, bytes; or 0 */
   struct link *parent;      /* NULL: the base, or not asked for */
+  struct extent_line raw;   /* of a raw disk: what a descriptor would say */
 };
 
 /* Opens the link whose descriptor, or lone extent, is in store.  Takes
@@ -32,6 +33,11 @@ struct link {
  */
 extern struct link *link_open (struct context *ctx, struct store *store,
                                struct folder *folder);
+
+/* The same for a file whose bytes are the guest's. */
+extern struct link *link_open_raw (struct context *ctx, struct store *store,
+                                   struct folder *folder);
+
 extern void link_close (struct link *l); /* without parents; NULL is ok */
 
 /* The extent with the byte at offset, which must be in the link. */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright The nbdkit-vmdk authors
  *
- * What a range of the disk is: the runs of the walk, with the holes of
- * files found in them, joined to ranges as long as possible.
+ * What a range of the disk, or of one link, is: the runs of the walk, with
+ * the holes of files found in them, joined to ranges as long as possible.
  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -181,6 +182,57 @@ vmdk_map (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
     windows = calloc (vmdk_nr_links (disk), sizeof *windows);
   r = disk_walk (disk, offset, length, windows, map_run, &m);
   free (windows);
+  if (r == 0)
+    r = report_range (&m);
+  return r == -1 ? -1 : 0;
+}
+
+/* One link. */
+
+/* The walk that asks no parent. */
+static int
+walk_alone (struct mapping *m, const struct link *l, unsigned depth,
+            uint64_t offset, uint64_t length, struct window *window)
+{
+  while (length > 0) {
+    struct extent *const e = link_find_extent (l, offset);
+    const uint64_t left = e->start + e->size - offset;
+    struct run run;
+    int r = e->ops->map (e, offset - e->start, left < length ? left : length,
+                         window, &run);
+
+    if (r == 0)
+      r = map_run (m, depth, offset, &run);
+    if (r != 0)
+      return r;
+    offset += run.length;
+    length -= run.length;
+  }
+  return 0;
+}
+
+int
+vmdk_map_link (struct vmdk_disk *disk, size_t link, uint64_t offset,
+               uint64_t length, bool detail, vmdk_range_fn fn, void *opaque)
+{
+  struct mapping m = {
+    .log = &disk->ctx->log, .fn = fn, .opaque = opaque, .detail = detail,
+  };
+  const struct link *const l = disk_link (disk, link);
+  struct window *window = NULL;
+  int r;
+
+  if (offset > l->size || length > l->size - offset) {
+    vmdk_error (m.log, "%s: %" PRIu64 " bytes at offset %" PRIu64 " are "
+                "outside of the link, which has %" PRIu64, l->store->name,
+                length, offset, l->size);
+    errno = EINVAL;
+    return -1;
+  }
+  if (length >= LONG_WALK)
+    window = calloc (1, sizeof *window);
+  r = walk_alone (&m, l, (unsigned) link, offset, length, window);
+  free (window);
   if (r == 0)
     r = report_range (&m);
   return r == -1 ? -1 : 0;

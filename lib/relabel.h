@@ -16,4 +16,34 @@
  */
 extern int relabel (struct link *l);
 
+/* Makes the store of l writable and keeps others out: what must precede the
+ * functions below, where l isn't written otherwise.  -1: reported.
+ */
+extern int link_start_change (struct link *l);
+
+/* Changes the descriptor of l durably: after a crash it is the old or the
+ * new one.  The store must be writable.  A separate one is replaced as a
+ * whole; one inside of an extent by one sector if that is enough, or else
+ * by way of a copy behind it, which the header names meanwhile.
+ * l->desc is the new one then; strings of the old one are gone.  -1: reported.
+ */
+struct descriptor_changes;
+extern int link_change_descriptor (struct link *l,
+                                   const struct descriptor_changes *changes);
+
+/* Sees that this can be done, as far as the descriptor's place is concerned,
+ * and completes a change that was interrupted.
+ */
+extern int link_check_change (struct link *l,
+                              const struct descriptor_changes *changes);
+
+/* The text that this would give; the caller frees it.  NULL: reported. */
+extern char *link_edit_descriptor (struct link *l,
+                                   const struct descriptor_changes *changes,
+                                   size_t *length);
+
+/* The same with a text that is wholly new. */
+extern int link_replace_descriptor (struct link *l, const char *text,
+                                    size_t length);
+
 #endif /* VMDK_RELABEL_H */

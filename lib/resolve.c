@@ -587,7 +587,7 @@ resolve_parent (struct context *ctx, const char *file,
 
   vmdk_excerpt (name, sizeof name, hint);
   if (folder == NULL) {
-    vmdk_error (&ctx->log, "%s: was given as an open file, so say where its "
+    vmdk_error (&ctx->log, "%s: its folder isn't known, so say where its "
                 "parent \"%s\" is with parent=FILE", file, name);
     errno = EINVAL;
     return NULL;

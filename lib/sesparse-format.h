@@ -48,6 +48,8 @@
 #define SESPARSE_GTE_ZERO 2
 #define SESPARSE_GTE_ALLOCATED 3
 
+#define SESPARSE_BACK_VALID 1 /* type of an entry of the back map */
+
 struct sesparse_region_disk {
   le64 offset;
   le64 size;

@@ -277,7 +277,8 @@ read_volatile_header (struct sesparse *ss)
   vmdk_error (&ss->sp.e.ctx->log,
               "%s: the extent is dirty (replayJournal is %" PRIu64 "): its "
               "last changes are only in the journal, which can't be "
-              "replayed here; open and close the disk on its ESXi host",
+              "replayed here; open and close the disk on its ESXi host, or "
+              "lose them with vmdk-img repair --lose-journal",
               ss->sp.e.store->name, le64_get (d.replay_journal));
   errno = EINVAL;
   return -1;

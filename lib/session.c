@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "descriptor-edit.h"
 #include "disk.h"
 #include "in-use.h"
 #include "relabel.h"
@@ -47,12 +48,15 @@ session_destroy (struct session *s)
 bool
 session_may_write (const struct extent *e)
 {
-  return e->ops->write && (e->line == NULL || e->line->access == ACCESS_RW);
+  return e->ops->write && (e->line == NULL || e->line->access == ACCESS_RW) &&
+    (e->store == NULL || e->store->read_only == NULL);
 }
 
 static const char *
 why_not (const struct extent *e)
 {
+  if (e->store && e->store->read_only)
+    return e->store->read_only;
   if (e->line && e->line->access == ACCESS_RDONLY)
     return "its descriptor allows only to read it (RDONLY)";
   if (e->line && e->line->access == ACCESS_NOACCESS)
@@ -70,6 +74,13 @@ vmdk_can_write (const struct vmdk_disk *disk, const char **why)
   const struct link *const top = disk->top;
   size_t i;
 
+  /* Its parent isn't known, if it is a part of a child. */
+  if (top->desc == NULL && top->extents[0]->line == NULL &&
+      top->extents[0]->store->read_only == NULL) {
+    *why = "there is no descriptor in this extent, which may be a part of a "
+      "larger disk; open the descriptor that names it";
+    return false;
+  }
   if (top->parent == NULL && top->desc &&
       (top->desc->parent_hint || top->desc->parent_cid != CID_NONE)) {
     *why = "it has a parent, which wasn't opened, so that a grain can't be "
@@ -85,8 +96,8 @@ vmdk_can_write (const struct vmdk_disk *disk, const char **why)
 
 /* Starting. */
 
-static int
-check_change_tracking (const struct link *top)
+int
+session_check_change_tracking (const struct link *top)
 {
   if (top->desc == NULL || top->desc->change_track == NULL ||
       top->ctx->drop_cbt)
@@ -162,40 +173,48 @@ check_sharing (const struct link *top)
   return 0;
 }
 
+/* Whoever goes on read-only has only been warned. */
 static int
-open_store (struct store *s)
+open_store (struct store *s, bool required)
 {
   if (store_make_writable (s) == 0)
     return 0;
-  if (errno == EACCES || errno == EPERM || errno == EROFS)
+  if (errno != EACCES && errno != EPERM && errno != EROFS)
+    return -1;
+  if (required)
+    vmdk_error (s->log, "%s: can't be opened for writing: %m", s->name);
+  else
     vmdk_warning (s->log, "%s: can't be opened for writing: %m", s->name);
   return -1;
 }
 
 static int
-lock_store (struct store *s)
+lock_store (struct store *s, bool required)
 {
+  (void) required;
   return store_lock (s, true);
 }
 
 static int
-unlock_store (struct store *s)
+unlock_store (struct store *s, bool required)
 {
+  (void) required;
   store_unlock (s);
   return 0;
 }
 
 /* The descriptor, and the extents that may be written. */
 static int
-for_each_store (struct link *top, int (*fn) (struct store *s))
+for_each_store (struct link *top, bool required,
+                int (*fn) (struct store *s, bool required))
 {
   size_t i;
 
-  if (fn (top->store) == -1)
+  if (fn (top->store, required) == -1)
     return -1;
   for (i = 0; i < top->nr_extents; i++)
     if (session_may_write (top->extents[i]) &&
-        fn (top->extents[i]->store) == -1)
+        fn (top->extents[i]->store, required) == -1)
       return -1;
   return 0;
 }
@@ -214,18 +233,18 @@ start_extents (struct link *top)
 
 /* What is only read after all mustn't keep other readers out. */
 static int
-take_disk (struct link *top)
+take_disk (struct link *top, bool required)
 {
   int err;
 
-  if (for_each_store (top, open_store) == -1)
+  if (for_each_store (top, required, open_store) == -1)
     return -1;
-  if ((!top->ctx->lock || for_each_store (top, lock_store) == 0) &&
+  if ((!top->ctx->lock || for_each_store (top, required, lock_store) == 0) &&
       start_extents (top) == 0)
     return 0;
   err = errno;
   if (top->ctx->lock)
-    for_each_store (top, unlock_store);
+    for_each_store (top, required, unlock_store);
   errno = err;
   return -1;
 }
@@ -242,12 +261,13 @@ start (const struct vmdk_disk *disk)
     errno = EPERM;
     return -1;
   }
-  if (check_change_tracking (top) == -1 || check_sharing (top) == -1)
+  if (session_check_change_tracking (top) == -1 || check_sharing (top) == -1)
     return -1;
   if (in_use_by_vmware (top, true) == -1 ||
-      (!disk->ctx->allow_parent_write && in_use_as_parent (top) == -1))
+      (!disk->ctx->allow_parent_write && !disk->session.keep_content &&
+       in_use_as_parent (top, NULL) == -1))
     return -1;
-  return take_disk (top);
+  return take_disk (top, disk->session.required);
 }
 
 int
@@ -359,11 +379,52 @@ announce_changes (struct link *top)
 }
 
 static int
+new_content_id (const struct session *s, struct link *top)
+{
+  const struct descriptor_changes changes = {
+    .cid = s->cid, .drop_change_track = top->ctx->drop_cbt,
+  };
+
+  if (s->keep_content || top->desc == NULL)
+    return 0;
+  return s->cid ? link_change_descriptor (top, &changes) : relabel (top);
+}
+
+static int
 first_change (struct session *s, struct link *top)
 {
-  if (announce_changes (top) == -1 || relabel (top) == -1)
+  if (announce_changes (top) == -1 || new_content_id (s, top) == -1)
     return -1;
   return s->has_thread ? 0 : start_thread (s, top);
+}
+
+static bool
+was_interrupted (const struct link *top)
+{
+  size_t i;
+
+  for (i = 0; i < top->nr_extents; i++) {
+    const struct extent *const e = top->extents[i];
+
+    if (session_may_write (e) && e->ops->write->was_interrupted &&
+        e->ops->write->was_interrupted (e))
+      return true;
+  }
+  return false;
+}
+
+int
+session_settle (struct session *s, struct link *top)
+{
+  int r = 0;
+
+  pthread_mutex_lock (&s->lock);
+  if (!s->changed && was_interrupted (top)) {
+    r = first_change (s, top);
+    s->changed = r == 0;
+  }
+  pthread_mutex_unlock (&s->lock);
+  return r;
 }
 
 int

@@ -28,6 +28,13 @@ struct session {
   pthread_mutex_t lock;  /* protects what follows; held while the session
                             starts, and during the first change */
   bool started;
+  /* Set before it starts.  What the guest sees doesn't change, and so the
+   * content ID doesn't, nor need children be looked for.
+   */
+  bool keep_content;
+  bool required;         /* nobody goes on read-only: what can't be opened
+                            for writing is an error */
+  const uint32_t *cid;   /* ... or the new one; NULL: a random one */
   atomic_bool changed;   /* the first change was announced */
 
   /* The thread, if changed. */
@@ -48,6 +55,11 @@ extern void session_destroy (struct session *s);
 extern int session_will_change (struct session *s, struct link *top,
                                 struct extent *e);
 
+/* Puts in order what an interrupted writer left, also if nothing else is
+ * going to change.  The session has started.
+ */
+extern int session_settle (struct session *s, struct link *top);
+
 /* Makes everything durable. */
 extern int session_flush (struct link *top);
 
@@ -57,5 +69,10 @@ extern int session_finish (struct session *s, struct link *top);
  * say.
  */
 extern bool session_may_write (const struct extent *e);
+
+/* Refuses (-1, reported) if VMware keeps track of the link's changes, and
+ * this isn't to be ended.
+ */
+extern int session_check_change_tracking (const struct link *top);
 
 #endif /* VMDK_SESSION_H */

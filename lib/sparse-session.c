@@ -182,7 +182,7 @@ judge (void *opaque, const struct vmdk_defect *d)
     vmdk_error (&v->sp->e.ctx->log,
                 "%s: wasn't closed by the program that wrote it last, and is "
                 "damaged: %s (%s); writing could make it worse; run vmdk-img "
-                "check", d->file, d->text, d->code);
+                "repair", d->file, d->text, d->code);
 }
 
 static int
@@ -250,8 +250,8 @@ reconcile (struct sparse *sp)
  * and it would be there for ever.  The header must not speak of what is
  * behind the end, so it is durable first.
  */
-static int
-set_file_end (struct sparse *sp, uint64_t end)
+int
+sparse_cut (struct sparse *sp, uint64_t end)
 {
   if (!sp->e.store->fresh_is_zero || end >= sp->e.store->size)
     return 0;
@@ -287,7 +287,7 @@ cut_unused (struct sparse *sp)
     end = sp->data_start;
   end = div_round_up (end, SECTOR_SIZE) * SECTOR_SIZE;
   w->allocator.start = sp->data_start;
-  return r == 0 ? set_file_end (sp, end) : -1;
+  return r == 0 ? sparse_cut (sp, end) : -1;
 }
 
 /* Starting. */
@@ -374,7 +374,7 @@ check_tables (struct sparse *sp)
     return 0;
   vmdk_error (&sp->e.ctx->log, "%s: can't be written: its directory names %"
               PRIu64 " grain tables, but the file has room for %" PRIu64
-              ", so that some share it; run vmdk-img check",
+              ", so that some share it; run vmdk-img repair",
               sp->e.store->name, n[0] > n[1] ? n[0] : n[1], most);
   errno = EIO;
   return -1;
@@ -448,7 +448,7 @@ cut_tail (struct sparse *sp)
 {
   const uint64_t end = allocator_end (&sp->writer->allocator);
 
-  return end == 0 ? 0 : set_file_end (sp, end);
+  return end == 0 ? 0 : sparse_cut (sp, end);
 }
 
 int

@@ -97,6 +97,11 @@ extern bool sparse_was_interrupted (const struct extent *e);
 extern int sparse_will_change (struct extent *e);
 extern int sparse_finish (struct extent *e);
 
+/* Makes the file end there, durably, if that is shorter: nothing that any
+ * entry speaks of may be behind.  -1: reported.
+ */
+extern int sparse_cut (struct sparse *sp, uint64_t end);
+
 /* Frees what sparse_write_ops.start made, if it did. */
 extern void sparse_writer_free (struct sparse *sp);
 

@@ -224,6 +224,20 @@ file_zero (struct store *s, uint64_t count, uint64_t offset)
 }
 
 static int
+file_allocate (struct store *s, uint64_t count, uint64_t offset)
+{
+  const int r =
+    RETRY (fallocate (file_of (s)->fd, 0, (off_t) offset, (off_t) count));
+
+  if (r == -1 && (errno == ENOSYS || errno == ENODEV))
+    errno = EOPNOTSUPP;
+  if (r == -1 && errno != EOPNOTSUPP)
+    vmdk_error (s->log, "%s: taking space for %" PRIu64 " bytes: %m", s->name,
+                count);
+  return r;
+}
+
+static int
 file_resize (struct store *s, uint64_t size)
 {
   return RETRY (ftruncate (file_of (s)->fd, (off_t) size));
@@ -238,6 +252,21 @@ file_sync (struct store *s)
     vmdk_error (s->log, "%s: fdatasync: %m; what was written since the last "
                 "flush may be lost", s->name);
   return r;
+}
+
+static uint64_t
+file_allocated (struct store *s)
+{
+  struct stat st;
+
+  return fstat (file_of (s)->fd, &st) == -1 ? 0
+    : (uint64_t) st.st_blocks * 512;
+}
+
+static void
+file_start_sync (struct store *s)
+{
+  sync_file_range (file_of (s)->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 static void
@@ -264,9 +293,12 @@ static const struct store_ops file_ops = {
   .pwrite = file_pwrite,
   .punch = file_punch,
   .zero = file_zero,
+  .allocate = file_allocate,
   .resize = file_resize,
   .sync = file_sync,
+  .start_sync = file_start_sync,
   .replace = store_file_replace,
+  .allocated = file_allocated,
   .close = file_close,
 };
 

@@ -190,6 +190,41 @@ store_punch (struct store *s, uint64_t count, uint64_t offset)
   return r;
 }
 
+/* Where the system can't do it, writing does. */
+static int
+allocate_by_writing (struct store *s, uint64_t size)
+{
+  uint8_t buf[16 << 10];
+  uint64_t offset;
+
+  for (offset = 0; offset < size; offset += sizeof buf) {
+    const size_t n = size - offset < sizeof buf ? (size_t) (size - offset)
+      : sizeof buf;
+
+    if (store_pread (s, buf, n, offset) == -1 ||
+        store_pwrite (s, buf, n, offset) == -1)
+      return -1;
+  }
+  return 0;
+}
+
+int
+store_allocate (struct store *s, uint64_t size)
+{
+  int r = -1;
+
+  if (s->ops->allocate) {
+    r = s->ops->allocate (s, size, 0);
+    mark_unsynced (s);
+    if (r == -1 && errno != EOPNOTSUPP)
+      return -1;
+  }
+  if (r == -1)
+    return allocate_by_writing (s, size);
+  raise_size (s, size);
+  return 0;
+}
+
 static int
 zero_kept (struct store *s, uint64_t count, uint64_t offset)
 {
@@ -232,6 +267,19 @@ store_zeroes_fast (struct store *s, bool may_punch)
   if (may_punch && s->can_punch && !s->tried_punch)
     store_punch (s, 4096, s->size + FAR_BEHIND);
   return s->can_zero || (may_punch && s->can_punch);
+}
+
+uint64_t
+store_allocated (struct store *s)
+{
+  return s->ops->allocated ? s->ops->allocated (s) : 0;
+}
+
+void
+store_start_sync (struct store *s)
+{
+  if (s->ops->start_sync)
+    s->ops->start_sync (s);
 }
 
 /* Who waits here for another's sync mostly finds that it has covered his

@@ -72,11 +72,22 @@ struct store_ops {
   int (*punch) (struct store *s, uint64_t count, uint64_t offset);
   int (*zero) (struct store *s, uint64_t count, uint64_t offset);
 
+  /* Takes space for a range, also behind the end, which becomes longer.
+   * What is there remains, the rest reads as zero.  -1 isn't reported with
+   * EOPNOTSUPP.  NULL: it can't be done.
+   */
+  int (*allocate) (struct store *s, uint64_t count, uint64_t offset);
+
   /* Changes the length.  What is added reads as zero.  -1 isn't reported. */
   int (*resize) (struct store *s, uint64_t size);
 
   /* Returns when all that was written before is durable, and the length. */
   int (*sync) (struct store *s);
+
+  /* Asks the system to begin with that, so that a sync takes less time.
+   * May be NULL.
+   */
+  void (*start_sync) (struct store *s);
 
   /* Puts a new content in place of the whole file, which was found as
    * name in folder: after a crash it is the old or the new one, and when
@@ -85,6 +96,9 @@ struct store_ops {
    */
   int (*replace) (struct store *s, const struct folder *folder,
                   const void *data, size_t count);
+
+  /* The bytes of the file system that it takes.  NULL: not known. */
+  uint64_t (*allocated) (struct store *s);
 
   void (*close) (struct store *s);
 };
@@ -97,6 +111,10 @@ struct store {
   _Atomic uint64_t size; /* grows when the file is made to */
   unsigned refs;
   unsigned extents; /* how many lie in it, of all links */
+  unsigned parallel; /* reads at a time that make it fast; 0: any number */
+  const char *read_only; /* NULL, or why it can never be written, as the rest
+                            of a sentence about the disk */
+  const struct store *lower; /* which this one stands for; NULL: none */
 
   /* Of a store that can be written; set by make_writable. */
   bool writable;
@@ -149,10 +167,18 @@ extern int store_resize (struct store *s, uint64_t size); /* not reported */
 extern int store_zero (struct store *s, uint64_t count, uint64_t offset,
                        bool may_punch);
 
+/* Takes space for all bytes up to size, which is the store's size then if
+ * it was less; what is there remains.
+ */
+extern int store_allocate (struct store *s, uint64_t size);
+
 /* Gives back the space of a range, which then reads as zero.  0: it did,
  * 1: that can't be done here, -1: reported.
  */
 extern int store_punch (struct store *s, uint64_t count, uint64_t offset);
+
+/* The bytes of the file system that it takes; 0 if that isn't known. */
+extern uint64_t store_allocated (struct store *s);
 
 /* Whether store_zero is certain to be quick. */
 extern bool store_zeroes_fast (struct store *s, bool may_punch);
@@ -162,6 +188,7 @@ extern bool store_zeroes_fast (struct store *s, bool may_punch);
  * nobody can know what was lost, and all later ones fail, too (EIO).
  */
 extern int store_sync (struct store *s);
+extern void store_start_sync (struct store *s); /* see above */
 
 /* Makes a store of an open file or block device.  Takes fd over, also
  * when it fails.  Anything that is neither is refused with EINVAL.
@@ -174,5 +201,14 @@ struct store_id {
   uint64_t dev, ino;
 };
 extern struct store_id store_file_id (const struct store *s);
+
+/* The same, of the file that is below all. */
+static inline struct store_id
+store_identity (const struct store *s)
+{
+  while (s->lower)
+    s = s->lower;
+  return store_file_id (s);
+}
 
 #endif /* VMDK_STORE_H */

@@ -9,7 +9,6 @@
 #include <config.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "kdmv.h"
+#include "temporary.h"
 
 /* How far from the end of the file a footer is looked for: what was
  * appended to the stream is skipped, such as padding of archives.
@@ -87,6 +87,7 @@ use_footer (struct kdmv *k, const uint8_t *sector, uint64_t offset)
     footer.capacity = k->h.capacity;
   k->h = footer;
   k->has_footer = true;
+  k->footer = offset;
   return 1;
 }
 
@@ -431,14 +432,6 @@ check_tables_size (const struct scan *s)
   return -1;
 }
 
-static const char *
-temporary_folder (void)
-{
-  const char *const dir = getenv ("TMPDIR");
-
-  return dir && dir[0] ? dir : "/var/tmp";
-}
-
 static int
 report_tables (const struct scan *s)
 {
@@ -450,47 +443,11 @@ report_tables (const struct scan *s)
 }
 
 static int
-open_unnamed_file (void)
-{
-  const char *const dir = temporary_folder ();
-  char *name;
-  int fd;
-
-  fd = open (dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd >= 0)
-    return fd;
-  if (asprintf (&name, "%s/vmdk-tables-XXXXXX", dir) == -1)
-    return -1;
-  fd = mkostemp (name, O_CLOEXEC);
-  if (fd >= 0)
-    unlink (name);
-  free (name);
-  return fd;
-}
-
-static int
-full_pwrite (int fd, const void *buf, size_t count, uint64_t offset)
-{
-  while (count > 0) {
-    const ssize_t r = pwrite (fd, buf, count, (off_t) offset);
-
-    if (r == -1 && errno == EINTR)
-      continue;
-    if (r <= 0)
-      return -1;
-    buf = (const char *) buf + r;
-    count -= (size_t) r;
-    offset += (uint64_t) r;
-  }
-  return 0;
-}
-
-static int
 save_table (struct scan *s)
 {
   if (s->table == UINT64_MAX)
     return 0;
-  if (full_pwrite (s->fd, s->entries, sparse_gt_bytes (&s->k->sp),
+  if (temporary_write (s->fd, s->entries, sparse_gt_bytes (&s->k->sp),
                    s->table_at) == -1)
     return report_tables (s);
   return 0;
@@ -520,7 +477,7 @@ load_table (struct scan *s, uint64_t number)
   if (check_tables_size (s) == -1)
     return -1;
   gde = htole32 ((uint32_t) (s->table_at / SECTOR_SIZE));
-  return full_pwrite (s->fd, &gde, sizeof gde, gde_at) == -1 ?
+  return temporary_write (s->fd, &gde, sizeof gde, gde_at) == -1 ?
     report_tables (s) : 0;
 }
 
@@ -562,6 +519,7 @@ use_new_tables (struct scan *s)
   sp->gd[0] = SECTOR_SIZE;
   sp->gd[1] = 0;
   s->k->recovered = true;
+  s->k->has_footer = false; /* it isn't used */
   return 0;
 }
 
@@ -576,7 +534,7 @@ make_tables (struct scan *s)
   if (check_tables_size (s) == -1)
     return -1;
   s->entries = calloc (1, sparse_gt_bytes (sp));
-  s->fd = s->entries ? open_unnamed_file () : -1;
+  s->fd = s->entries ? temporary_open () : -1;
   if (s->fd == -1)
     return report_tables (s);
   if (ftruncate (s->fd, (off_t) s->next_table) == -1)

@@ -64,7 +64,7 @@ warn_mirror (struct sparse *sp, const char *what, uint64_t number)
   if (!atomic_exchange (&sp->warned_mirror, true))
     vmdk_warning (&sp->e.ctx->log,
                   "%s: grain %s %" PRIu64 " is damaged; the redundant copy "
-                  "is used (not said again for others); run vmdk-img check",
+                  "is used (not said again for others); run vmdk-img repair",
                   sp->e.store->name, what, number);
 }
 

@@ -88,6 +88,14 @@ struct vmdk_options {
   size_t nr_extents;
   enum vmdk_cid_check cid_check;
   bool allow_devices; /* descriptors may name block devices */
+  bool allow_nbd;     /* file may be the URI of an NBD export, whose bytes
+                         are the guest's unless probe_nbd says otherwise */
+  bool raw;           /* file has the guest's bytes as they are; nothing in
+                         it is looked at */
+  bool probe_nbd;     /* the export holds a VMDK file */
+  const char *member; /* file is an OVA: the disk in it that is meant, by
+                         name; NULL: the only one */
+  unsigned connections; /* to an NBD server at most; 0: 4 */
   bool single_link;   /* this layer alone: no parent is opened */
   bool recover;       /* rebuild the tables of a stream without footer */
   bool no_lock;       /* neither lock files nor look for others' locks */
@@ -223,6 +231,34 @@ extern int vmdk_map (struct vmdk_disk *disk, uint64_t offset, uint64_t length,
 extern char *vmdk_describe (const struct vmdk_disk *disk)
   __attribute__ ((__nonnull__ (1)));
 
+/* The same of one layer alone, 0 <= link < vmdk_nr_links: what it doesn't
+ * say is VMDK_ABSENT.  The range must lie in the link.
+ */
+extern int vmdk_map_link (struct vmdk_disk *disk, size_t link,
+                          uint64_t offset, uint64_t length, bool detail,
+                          vmdk_range_fn fn, void *opaque)
+  __attribute__ ((__nonnull__ (1, 6)));
+
+/* What else the files of a link hold. */
+enum vmdk_part {
+  VMDK_METADATA, /* header, descriptor, directories and tables, as stored */
+  VMDK_HOLE,     /* takes no space, whatever it is meant for */
+};
+
+/* 0: go on; -1: stop. */
+typedef int (*vmdk_part_fn) (void *opaque, const char *file,
+                             enum vmdk_part part, uint64_t offset,
+                             uint64_t length);
+
+/* Tells where in the files of a link metadata and holes are; file is as in
+ * vmdk_range.  No part is a hole and metadata at once.  What is neither, and
+ * isn't guest data by vmdk_map_link, is used by nothing, except the length
+ * of compressed grains, which isn't known.
+ */
+extern int vmdk_map_files (struct vmdk_disk *disk, size_t link,
+                           vmdk_part_fn fn, void *opaque)
+  __attribute__ ((__nonnull__ (1, 3)));
+
 /* What a link of the chain is made of.  All pointers are valid until
  * vmdk_close; those that the descriptor doesn't give are NULL.
  */
@@ -315,6 +351,199 @@ struct vmdk_check_result {
 extern int vmdk_check (struct vmdk_disk *disk, vmdk_defect_fn fn,
                        void *opaque, struct vmdk_check_result *result)
   __attribute__ ((__nonnull__ (1, 2, 4)));
+
+/* Making disks, and changing what they are made of.
+ *
+ * Nothing that is half done can be seen: new files get their names when
+ * they are complete and durable.  What changes a disk in place can be
+ * stopped at any point, also by a crash, and be run again.
+ */
+
+/* How far a long operation is: done of total, in bytes of something.  The
+ * function is called often, by one thread at a time, not always the
+ * caller's.  When it returns other than 0, the operation stops in good
+ * order and fails with ECANCELED, which isn't reported.
+ */
+struct vmdk_progress {
+  int (*fn) (void *opaque, uint64_t done, uint64_t total); /* or NULL */
+  void *opaque;
+};
+
+/* The types of disks that can be made.  The first one isn't a VMDK. */
+enum vmdk_type {
+  VMDK_TYPE_RAW,
+  VMDK_TYPE_MONOLITHIC_SPARSE,
+  VMDK_TYPE_MONOLITHIC_FLAT,
+  VMDK_TYPE_SPLIT_SPARSE, /* twoGbMaxExtentSparse */
+  VMDK_TYPE_SPLIT_FLAT,   /* twoGbMaxExtentFlat */
+  VMDK_TYPE_VMFS,
+  VMDK_TYPE_VMFS_SPARSE,
+  VMDK_TYPE_SESPARSE,
+  VMDK_TYPE_STREAM,       /* streamOptimized */
+};
+#define VMDK_NR_TYPES 9
+
+/* "twoGbMaxExtentSparse", or "raw". */
+extern const char *vmdk_type_name (enum vmdk_type type);
+/* By that name in any case, or another that is in use ("vmfsThin"). */
+extern bool vmdk_find_type (const char *name, enum vmdk_type *type)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+enum vmdk_preallocation {
+  VMDK_PREALLOCATE_OFF,      /* thin: what isn't written takes no space */
+  VMDK_PREALLOCATE_METADATA, /* every grain has its place */
+  VMDK_PREALLOCATE_FULL,     /* ... and its space on the file system */
+};
+
+/* What a new disk is to be.  Everything is borrowed for the time of the
+ * call.
+ */
+struct vmdk_new {
+  struct vmdk_log log;
+  const char *file;
+  enum vmdk_type type;
+  uint64_t size;          /* guest bytes; rounded up to sectors */
+  bool force;             /* replace a file that exists */
+  const char *adapter;    /* ddb.adapterType; NULL: "lsilogic" */
+  unsigned hw_version;    /* ddb.virtualHWVersion; 0: 4 */
+  uint64_t grain_size;    /* bytes; 0: what VMware uses for the type */
+  enum vmdk_preallocation preallocate;
+  int level;              /* of compression, 1 to 12; 0: the default */
+  unsigned threads;       /* 0: one for each processor */
+  bool ova;               /* type STREAM: put it into an OVA */
+  struct vmdk_progress progress;
+};
+extern void vmdk_new_init (struct vmdk_new *n) __attribute__ ((__nonnull__ (1)));
+
+/* Makes an empty disk; parent is NULL, or the disk that it is a child of,
+ * whose size it gets if n->size is 0.
+ */
+extern int vmdk_create (const struct vmdk_new *n,
+                        const struct vmdk_options *parent)
+  __attribute__ ((__nonnull__ (1)));
+
+/* Makes a descriptor for a file with the guest's bytes, which isn't
+ * changed.  n->size is 0: all of the file.  n->type is VMFS or
+ * MONOLITHIC_FLAT; with the default, the file's name decides.
+ */
+extern int vmdk_create_from_flat (const struct vmdk_new *n, const char *flat)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* Makes a child of parent, as VMware would.  n->file NULL: its name is
+ * chosen beside the parent.  auto_type: n->type isn't looked at, the
+ * parent's decides.  *file is its name, which the caller frees.
+ */
+extern int vmdk_snapshot (const struct vmdk_new *n, bool auto_type,
+                          const struct vmdk_options *parent, char **file)
+  __attribute__ ((__nonnull__ (1, 3, 4)));
+
+/* Writes the guest's view of a disk to a new one (n->size is not looked
+ * at).
+ */
+extern int vmdk_convert (struct vmdk_disk *disk, const struct vmdk_new *n)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* Brings what the top link of disk says into its parent.  The disk has been
+ * opened with VMDK_CID_OFF, and is of no use after.  Unless it is deleted,
+ * the child remains, with nothing in it that isn't in the parent, too.
+ * Refuses when other children of the parent would be destroyed, unless
+ * allow_parent_write says otherwise.
+ */
+extern int vmdk_commit (struct vmdk_disk *disk, bool delete_child,
+                        const struct vmdk_progress *progress)
+  __attribute__ ((__nonnull__ (1, 3)));
+
+/* Brings what the parents say into the top link of disk, which then has no
+ * parent.  The content, and its ID, remain.
+ */
+extern int vmdk_pull (struct vmdk_disk *disk,
+                      const struct vmdk_progress *progress)
+  __attribute__ ((__nonnull__ (1, 2)));
+
+/* Makes each child of the chain name the parent's content ID as it is now,
+ * which the user vouches for.  fn is called for each that was changed.
+ */
+typedef void (*vmdk_cid_fn) (void *opaque, const char *child,
+                             const char *parent, uint32_t was, uint32_t now);
+extern int vmdk_fix_cid (struct vmdk_disk *disk, bool dry_run,
+                         vmdk_cid_fn fn, void *opaque)
+  __attribute__ ((__nonnull__ (1, 3)));
+
+/* Writes a descriptor for extents whose own is lost: to n->file, or into
+ * the one extent if it is that file.  nr is 0: they are those that belong
+ * to a descriptor of that name.  parent is NULL, or the disk that it was a
+ * child of.  What had to be assumed is reported as warnings.
+ */
+extern int vmdk_rebuild_descriptor (const struct vmdk_new *n,
+                                    const struct vmdk_options *parent,
+                                    const char *const *extents, size_t nr)
+  __attribute__ ((__nonnull__ (1)));
+
+/* Makes the disk larger. */
+extern int vmdk_resize (struct vmdk_disk *disk, uint64_t size,
+                        const struct vmdk_progress *progress)
+  __attribute__ ((__nonnull__ (1, 3)));
+
+/* Gives back the space of grains that nothing refers to, and of those that
+ * are all zero.  punch_only: grains keep their places, holes are punched.
+ * *freed: bytes that the files take less of the file system.
+ */
+extern int vmdk_compact (struct vmdk_disk *disk, bool punch_only,
+                         const struct vmdk_progress *progress,
+                         uint64_t *freed)
+  __attribute__ ((__nonnull__ (1, 3, 4)));
+
+/* Repairing: the top link of a disk, whatever of it can be opened.  What
+ * will be changed is first worked out without a change to any file, and
+ * checked; then what was there is saved in a new file, undo, and made
+ * durable, before the first change.
+ */
+struct vmdk_repair {
+  bool dry_run;
+  const char *undo;   /* NULL: beside the disk, FILE.undo */
+  bool lose_journal;  /* seSparse: forget changes that its journal has */
+  vmdk_defect_fn found;    /* each defect before, may be NULL */
+  /* What is done about one, in a line; severity isn't set. */
+  vmdk_defect_fn done;
+  vmdk_defect_fn left;     /* what remains, may be NULL */
+  void *opaque;
+  struct vmdk_progress progress;
+};
+struct vmdk_repair_result {
+  struct vmdk_check_result before, after;
+  uint64_t repairs;        /* that were made, or would be */
+  uint64_t changed_bytes;  /* of the files */
+  bool content_changed;    /* the guest may see other data than before */
+  char *undo;              /* the file, if one was written; caller frees */
+};
+extern int vmdk_repair (const struct vmdk_options *options,
+                        const struct vmdk_repair *repair,
+                        struct vmdk_repair_result *result)
+  __attribute__ ((__nonnull__ (1, 2, 3)));
+
+/* Takes a repair back: the files are, byte for byte, as they were. */
+extern int vmdk_repair_undo (const struct vmdk_options *options,
+                             const char *undo)
+  __attribute__ ((__nonnull__ (1)));
+
+/* The disks in an OVA, as they are in its OVF.  Strings are valid during
+ * the call of fn.  *is_ova says whether the file is one at all.
+ */
+struct vmdk_member {
+  const char *name;      /* the file's, in the OVA */
+  const char *disk_id;   /* or NULL */
+  uint64_t capacity;     /* guest bytes; 0: not given */
+  uint64_t file_size;
+  bool compressed;       /* as a whole, by gzip */
+  bool absent;           /* the archive lacks it */
+};
+typedef void (*vmdk_member_fn) (void *opaque, const struct vmdk_member *m);
+extern int vmdk_list_ova (const struct vmdk_options *options, bool *is_ova,
+                          vmdk_member_fn fn, void *opaque)
+  __attribute__ ((__nonnull__ (1, 2, 3)));
+
+/* "libdeflate 1.14": the library that compresses. */
+extern const char *vmdk_deflate_library (void);
 
 /* For programs, at their start: a disk may be split into more files than
  * the usual soft limit of open files allows, so raises that.  The library

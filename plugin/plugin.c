@@ -265,6 +265,10 @@ vmdk_config (const char *key, const char *value)
     options.parent = value;
     return 0;
   }
+  if (strcmp (key, "member") == 0) {
+    options.member = value;
+    return 0;
+  }
   if (strcmp (key, "trusted-dir") == 0)
     return add_trusted_dir (value);
   if (strcmp (key, "extent") == 0)
@@ -297,6 +301,7 @@ vmdk_config (const char *key, const char *value)
   "[file=]<FILENAME>     (required) The disk: its descriptor (.vmdk).\n" \
   "fd=<FD>               Or the number of an open file.\n" \
   "extent=<NAME>=<PATH>  Where an extent that the descriptor names is.\n" \
+  "member=<NAME>         The disk that is meant, if the file is an OVA.\n" \
   "parent=<FILENAME>     Where the parent of a snapshot is.\n" \
   "trusted-dir=<DIR>     Folder in which parents and extents may be.\n" \
   "allow-devices=true    Descriptors may name block devices.\n" \

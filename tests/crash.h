@@ -157,6 +157,7 @@ struct scenario {
   struct world *initial;
   struct log *log;
   struct blob guest;     /* as it was read from initial */
+  uint64_t new_size;     /* bytes that it may have instead; 0: none */
   uint32_t cid;
   bool has_cid;
   char known[4][32];     /* codes of warnings that were there before */

@@ -153,6 +153,7 @@ packages=(
   make
   nbdkit
   nbdkit-plugin-dev
+  nettle-dev
   perl
   pkg-config
   python3

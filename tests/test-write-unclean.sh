@@ -139,7 +139,7 @@ serve d.vmdk
 nbd write 0 1 0x55 > found 2>&1 || :
 ! grep -q ok found || fail 'it was written'
 server_errors | grep -q "d.vmdk: wasn't closed by the program that wrote it \
-last, and is damaged: .* run vmdk-img check" || fail "$(cat "$server_log")"
+last, and is damaged: .* run vmdk-img repair" || fail "$(cat "$server_log")"
 stop_server
 serve d.vmdk -r
 [ "$(nbd compare 0 $((15 * grain)) d.raw)" = same ]

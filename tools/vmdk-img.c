@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright The nbdkit-vmdk authors
  *
- * vmdk-img: looks at VMware virtual disks.  Here are its options and what
+ * vmdk-img: VMware virtual disks.  Here are its options and what
  * all its commands share; each command has a file of its own.
  */
 
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,18 +34,23 @@ static const struct command *const commands[] = {
  */
 enum {
   OPT_ALLOW_DEVICES = 256,
+  OPT_ALLOW_PARENT_WRITE,
   OPT_CID_CHECK,
   OPT_DEBUG,
+  OPT_DROP_CBT,
   OPT_EXTENT,
   OPT_GRAIN_CACHE,
   OPT_JSON,
+  OPT_MEMBER,
   OPT_PARENT,
   OPT_RECOVER,
   OPT_SINGLE_LINK,
   OPT_TABLE_CACHE,
   OPT_TRUSTED_DIR,
   OPT_FORCE_SHARE = 'U',
+  OPT_FORMAT = 'f',
   OPT_HELP = 'h',
+  OPT_PROGRESS = 'p',
   OPT_QUIET = 'q',
   OPT_VERSION = 'V',
 };
@@ -58,7 +64,9 @@ static const struct option common_options[] = {
   { "grain-cache", required_argument, NULL, OPT_GRAIN_CACHE },
   { "help", no_argument, NULL, OPT_HELP },
   { "json", no_argument, NULL, OPT_JSON },
+  { "member", required_argument, NULL, OPT_MEMBER },
   { "parent", required_argument, NULL, OPT_PARENT },
+  { "progress", no_argument, NULL, OPT_PROGRESS },
   { "quiet", no_argument, NULL, OPT_QUIET },
   { "recover", no_argument, NULL, OPT_RECOVER },
   { "single-link", no_argument, NULL, OPT_SINGLE_LINK },
@@ -67,7 +75,30 @@ static const struct option common_options[] = {
   { "version", no_argument, NULL, OPT_VERSION },
 };
 #define NR_COMMON (sizeof common_options / sizeof common_options[0])
-#define MAX_OWN 16
+
+/* Those of commands that read other things than files, */
+static const struct option source_options[] = {
+  { "format", required_argument, NULL, OPT_FORMAT },
+};
+#define NR_SOURCE (sizeof source_options / sizeof source_options[0])
+
+static const char source_help[] =
+"  -f, --format=raw|vmdk   raw: FILE has the guest's bytes as they are; vmdk:\n"
+"                          so has not an NBD export, but a VMDK file\n";
+
+/* ... and of those that change a disk. */
+static const struct option write_options[] = {
+  { "allow-parent-write", no_argument, NULL, OPT_ALLOW_PARENT_WRITE },
+  { "drop-cbt", no_argument, NULL, OPT_DROP_CBT },
+};
+#define NR_WRITE (sizeof write_options / sizeof write_options[0])
+
+static const char write_help[] =
+"  --allow-parent-write    also if that destroys disks that were made over it\n"
+"  --drop-cbt              end VMware's change tracking: the next backup must\n"
+"                          be a full one\n";
+
+#define MAX_OWN 24
 
 static const char common_help[] =
 "  --allow-devices         descriptors may name block devices\n"
@@ -81,7 +112,10 @@ static const char common_help[] =
 "  -U, --force-share       look at it although another program writes to it\n"
 "  --grain-cache=SIZE      memory for inflated grains (default: 32M)\n"
 "  --json                  print JSON\n"
+"  --member=NAME           the disk that is meant, if FILE is an OVA\n"
 "  --parent=FILE           the parent of FILE\n"
+"  -p, --progress          show how far long work is, also where that is no\n"
+"                          terminal\n"
 "  -q, --quiet             print no warnings (check: and no text report)\n"
 "  --recover               rebuild the tables of a truncated stream\n"
 "  --single-link           open this link alone, without its parents\n"
@@ -113,6 +147,10 @@ print_advice (const char *text)
     { "cid-check=warn", "--cid-check=warn" },
     { "cid-check=off", "--cid-check=off" },
     { "lock=off", "--force-share" },
+    { "drop-cbt=true", "--drop-cbt" },
+    { "allow-parent-write=true", "--allow-parent-write" },
+    { "member=NAME", "--member=NAME" },
+    { "raw=true", "--format=raw" },
   };
   const size_t nr_names = sizeof names / sizeof names[0];
 
@@ -138,6 +176,7 @@ print_message (const char *kind, const char *fmt, va_list args)
 
   if (vasprintf (&text, fmt, args) == -1)
     return;
+  progress_end_line ();
   fprintf (stderr, "vmdk-img: %s", kind);
   print_advice (text);
   putc ('\n', stderr);
@@ -242,8 +281,10 @@ print_text (const char *text)
 
 /* Options. */
 
-uint64_t
-parse_size (const struct settings *s, const char *option, const char *value)
+/* what: "--offset=" or "SIZE: ". */
+static uint64_t
+parse_size_of (const struct settings *s, const char *what, const char *equal,
+               const char *value)
 {
   static const char suffixes[] = "bkmgtpe";
   const bool hexadecimal = strncasecmp (value, "0x", 2) == 0;
@@ -251,11 +292,11 @@ parse_size (const struct settings *s, const char *option, const char *value)
   char *end;
 
   if (!isdigit ((unsigned char) value[0]))
-    usage_error (s->command, "--%s=%s: not a size", option, value);
+    usage_error (s->command, "%s%s%s: not a size", what, equal, value);
   errno = 0;
   size = strtoumax (value, &end, hexadecimal ? 16 : 10);
   if (errno != 0)
-    usage_error (s->command, "--%s=%s: too large", option, value);
+    usage_error (s->command, "%s%s%s: too large", what, equal, value);
   if (*end != '\0' && !hexadecimal) {
     const char *const suffix =
       strchr (suffixes, tolower ((unsigned char) *end));
@@ -269,10 +310,26 @@ parse_size (const struct settings *s, const char *option, const char *value)
     end++;
   }
   if (*end != '\0' || unit == 0)
-    usage_error (s->command, "--%s=%s: not a size", option, value);
+    usage_error (s->command, "%s%s%s: not a size", what, equal, value);
   if (__builtin_mul_overflow (size, unit, &size))
-    usage_error (s->command, "--%s=%s: too large", option, value);
+    usage_error (s->command, "%s%s%s: too large", what, equal, value);
   return size;
+}
+
+uint64_t
+parse_size (const struct settings *s, const char *option, const char *value)
+{
+  char what[64];
+
+  snprintf (what, sizeof what, "--%s", option);
+  return parse_size_of (s, what, "=", value);
+}
+
+uint64_t
+parse_size_word (const struct settings *s, const char *what,
+                 const char *word)
+{
+  return parse_size_of (s, what, " ", word);
 }
 
 static enum vmdk_cid_check
@@ -354,6 +411,20 @@ add_extent (struct settings *s, char *value)
   s->open.extents = s->extents;
 }
 
+/* What isn't said to be a VMDK file must not be taken for one: a guest
+ * could have written a descriptor to its disk.
+ */
+static void
+set_format (struct settings *s, const char *value)
+{
+  if (strcmp (value, "raw") == 0)
+    s->open.raw = true;
+  else if (strcmp (value, "vmdk") == 0)
+    s->open.probe_nbd = true;
+  else
+    usage_error (s->command, "--format=%s: not raw or vmdk", value);
+}
+
 static void
 print_version (void)
 {
@@ -367,16 +438,21 @@ print_help (const struct command *command)
   size_t i;
 
   if (command) {
-    printf ("usage: vmdk-img %s [OPTIONS] FILE\n\n%s.\n\n%s",
-            command->name, command->summary, command->help);
+    printf ("usage: vmdk-img %s [OPTIONS] %s\n\n%s.\n\n%s",
+            command->name, command->usage ? command->usage : "FILE",
+            command->summary, command->help);
+    if (command->takes_uri)
+      fputs (source_help, stdout);
+    if (command->writes)
+      fputs (write_help, stdout);
     fputs (common_help, stdout);
     return;
   }
-  fputs ("usage: vmdk-img COMMAND [OPTIONS] FILE\n"
-         "\nLooks at VMware virtual disks (VMDK).  The commands are:\n\n",
-         stdout);
+  fputs ("usage: vmdk-img COMMAND [OPTIONS] FILE...\n"
+         "\nMakes, inspects, changes and repairs VMware virtual disks (VMDK)."
+         "  The\ncommands are:\n\n", stdout);
   for (i = 0; i < NR_COMMANDS; i++)
-    printf ("  %-8s%s\n", commands[i]->name, commands[i]->summary);
+    printf ("  %-20s%s\n", commands[i]->name, commands[i]->summary);
   fputs ("\nvmdk-img COMMAND --help lists the options of a command.\n"
          "The manual is vmdk-img(1).\n"
          "\n"
@@ -404,10 +480,13 @@ set_common (struct settings *s, int option, char *value)
 {
   switch (option) {
   case OPT_ALLOW_DEVICES: s->open.allow_devices = true; break;
+  case OPT_ALLOW_PARENT_WRITE: s->open.allow_parent_write = true; break;
   case OPT_CID_CHECK: s->open.cid_check = parse_cid_check (s, value); break;
   case OPT_DEBUG: s->open.log.topics |= parse_topics (s, value); break;
+  case OPT_DROP_CBT: s->open.drop_cbt = true; break;
   case OPT_EXTENT: add_extent (s, value); break;
   case OPT_FORCE_SHARE: s->open.no_lock = true; break;
+  case OPT_FORMAT: set_format (s, value); break;
   case OPT_GRAIN_CACHE:
     s->open.grain_cache = parse_size (s, "grain-cache", value);
     break;
@@ -415,7 +494,9 @@ set_common (struct settings *s, int option, char *value)
     print_help (s->command);
     exit (finish (STATUS_OK));
   case OPT_JSON: s->json = true; break;
+  case OPT_MEMBER: s->open.member = value; break;
   case OPT_PARENT: s->open.parent = value; break;
+  case OPT_PROGRESS: s->progress = true; break;
   case OPT_QUIET: s->quiet = true; break;
   case OPT_RECOVER: s->open.recover = true; break;
   case OPT_SINGLE_LINK: s->open.single_link = true; break;
@@ -451,42 +532,102 @@ bad_option (const struct command *command, int c, const char *word)
     usage_error (command, "%s: a value is missing", word);
   else if (optopt == 0)
     usage_error (command, "%s: no such option, or ambiguous", word);
-  else if (optopt >= OPT_ALLOW_DEVICES || strchr ("hqUV", optopt))
+  else if (optopt >= OPT_ALLOW_DEVICES || strchr ("hpqUV", optopt))
     usage_error (command, "%s: this option has no value", word);
   else
     usage_error (command, "-%c: no such option", optopt);
 }
 
+/* All options of the command, and the letters among them. */
+struct option_list {
+  struct option list[NR_COMMON + NR_SOURCE + NR_WRITE + MAX_OWN + 1];
+  char letters[64];
+  size_t n;
+};
+
+static void
+add_options (struct option_list *o, const struct option *options, size_t n)
+{
+  memcpy (o->list + o->n, options, n * sizeof options[0]);
+  o->n += n;
+}
+
+static void
+collect_options (const struct command *command, struct option_list *o)
+{
+  size_t n = 0;
+
+  memset (o, 0, sizeof *o);
+  add_options (o, common_options, NR_COMMON);
+  if (command->takes_uri)
+    add_options (o, source_options, NR_SOURCE);
+  if (command->writes)
+    add_options (o, write_options, NR_WRITE);
+  while (command->options[n].name)
+    n++;
+  add_options (o, command->options, n);
+  snprintf (o->letters, sizeof o->letters, ":hpqUV%s%s",
+            command->takes_uri ? "f:" : "",
+            command->letters ? command->letters : "");
+}
+
+static bool
+is_own (const struct command *command, int c)
+{
+  const struct option *o;
+
+  for (o = command->options; o->name; o++)
+    if (o->val == c)
+      return true;
+  return false;
+}
+
+static void
+take_words (struct settings *s, int argc, char **argv)
+{
+  const struct command *const command = s->command;
+  const bool one = command->max_words == 0;
+  const size_t min = one ? 1 : command->min_words;
+  const size_t max = one ? 1 : command->max_words;
+
+  s->words = (const char *const *) argv + optind;
+  s->nr_words = (size_t) (argc - optind);
+  if (s->nr_words == 0 && min > 0)
+    usage_error (command, "%s: no file was named", command->name);
+  if (s->nr_words < min)
+    usage_error (command, "%s: too few words; expected %s", command->name,
+                 command->usage);
+  if (s->nr_words > max && one)
+    usage_error (command, "%s: one file is enough: '%s'", command->name,
+                 s->words[1]);
+  if (s->nr_words > max)
+    usage_error (command, "%s: too many words: '%s'; expected %s",
+                 command->name, s->words[max], command->usage);
+  if (command->file_word <= s->nr_words)
+    s->open.file = s->words[command->file_word ? command->file_word - 1 : 0];
+}
+
 static void
 parse_options (struct settings *s, int argc, char **argv)
 {
-  struct option options[MAX_OWN + NR_COMMON + 1] = { { NULL, 0, NULL, 0 } };
-  size_t n = 0;
+  struct option_list o;
   int c, which = -1;
 
-  memcpy (options, common_options, sizeof common_options);
-  for (n = 0; s->command->options[n].name; n++)
-    options[NR_COMMON + n] = s->command->options[n];
-
+  collect_options (s->command, &o);
   optind = 0; /* begin anew */
   opterr = 0;
-  while ((c = getopt_long (argc, argv, ":hqUV", options, &which)) != -1) {
+  while ((c = getopt_long (argc, argv, o.letters, o.list, &which)) != -1) {
     if (which >= 0)
-      refuse_abbreviation (s->command, argv, options[which].name);
+      refuse_abbreviation (s->command, argv, o.list[which].name);
     which = -1;
     if (c == '?' || c == ':')
       bad_option (s->command, c, argv[optind - 1]);
-    else if (c >= OWN_OPTIONS)
+    else if (is_own (s->command, c))
       s->command->set (s, c, optarg);
     else
       set_common (s, c, optarg);
   }
-  if (optind == argc)
-    usage_error (s->command, "%s: no file was named", s->command->name);
-  if (optind + 1 < argc)
-    usage_error (s->command, "%s: one file is enough: '%s'",
-                 s->command->name, argv[optind + 1]);
-  s->open.file = argv[optind];
+  take_words (s, argc, argv);
 }
 
 struct vmdk_disk *
@@ -549,6 +690,8 @@ main (int argc, char **argv)
   occupy_standard_files ();
   setvbuf (stderr, NULL, _IOLBF, BUFSIZ); /* a message is one write */
   vmdk_raise_file_limit ();
+  signal (SIGXFSZ, SIG_IGN); /* it is an error like a full disk */
+  progress_init ();
 
   parse_leading_options (&s, argc, argv);
   if (optind >= argc)
@@ -559,6 +702,7 @@ main (int argc, char **argv)
 
   vmdk_options_init (&s.open);
   s.open.cid_check = s.command->cid_check;
+  s.open.allow_nbd = s.command->takes_uri;
   s.open.log.error = sink_error;
   s.open.log.warning = sink_warning;
   s.open.log.debug = sink_debug;
