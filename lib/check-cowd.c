@@ -12,17 +12,19 @@
 #include "cowd.h"
 
 static int
-check_header (struct check *check, const struct cowd *c)
+check_header (struct check *check, struct cowd *c)
 {
   struct store *const store = c->sp.e.store;
   struct cowd_header_disk d;
 
   if (store_pread (store, &d, sizeof d, 0) == -1)
     return -1;
-  if (c->flags != COWD_FLAGS)
+  if (c->flags != COWD_FLAGS) {
     check_defect (check, VMDK_WARNING, "cowd-flags", store->name,
                   "the header's flags are %" PRIu32 ", expected %d", c->flags,
                   COWD_FLAGS);
+    check_at_code (check, "cowd-flags", &c->sp.e);
+  }
   if (c->unclean)
     check_defect (check, VMDK_WARNING, "unclean", store->name,
                   "uncleanShutdown is set: the program that wrote it last "
@@ -32,6 +34,9 @@ check_header (struct check *check, const struct cowd *c)
                   "the generation is %" PRIu32 ", but %" PRIu32 " was saved: "
                   "the program that wrote it last may have crashed",
                   le32_get (d.generation), le32_get (d.saved_generation));
+  if (c->unclean ||
+      le32_get (d.generation) != le32_get (d.saved_generation))
+    check_at_code (check, "unclean", &c->sp.e);
   return 0;
 }
 
@@ -42,6 +47,7 @@ check_zeroed (struct sparse_check *c, uint64_t grain, uint64_t value)
   check_defect (c->check, VMDK_WARNING, "cowd-zeroed", c->file,
                 "the entry of grain %" PRIu64 " is 1; it is read as zero, "
                 "but not by all programs", grain);
+  sparse_check_at (c, "cowd-zeroed", AT_GTE_ZEROED, grain, 0);
 }
 
 static const struct sparse_check_ops ops = {
@@ -70,6 +76,9 @@ check_free_sector (struct sparse_check *c)
     check_defect (c->check, VMDK_ERROR, "free-sector", c->file,
                   "freeSector is %" PRIu64 ", but the file ends at byte %"
                   PRIu64 "; was it truncated?", cowd->free_sector, size);
+  else
+    return;
+  check_at_code (c->check, "free-sector", &c->sp->e);
 }
 
 static int

@@ -28,38 +28,48 @@ check_padding (struct check *check, const char *file,
 }
 
 static void
-check_one_directory (struct check *check, const struct kdmv *k,
-                     const char *field, uint64_t offset)
+check_one_directory (struct check *check, struct kdmv *k, unsigned copy,
+                     uint64_t offset)
 {
+  const char *const field = copy ? "rgdOffset" : "gdOffset";
   const uint64_t size = sparse_gd_bytes (&k->sp);
   const uint64_t file_size = k->sp.e.store->size;
   const char *const file = k->sp.e.store->name;
+  const char *const code =
+    offset == 0 || offset >= k->descriptor_end ? "directory-misplaced"
+    : "descriptor-misplaced";
 
   if (offset < k->descriptor_end)
-    check_defect (check, VMDK_ERROR, offset == 0 ? "directory-misplaced"
-                  : "descriptor-misplaced", file,
+    check_defect (check, VMDK_ERROR, code, file,
                   "%s is sector %" PRIu64 ", but header and descriptor need "
                   "%" PRIu64 " sectors", field, offset / SECTOR_SIZE,
                   k->descriptor_end / SECTOR_SIZE);
   else if (offset > file_size || size > file_size - offset)
-    check_defect (check, VMDK_ERROR, "directory-misplaced", file,
+    check_defect (check, VMDK_ERROR, code, file,
                   "%s is sector %" PRIu64 ", but the %" PRIu64 " bytes of the "
                   "grain directory don't fit there into the file of %" PRIu64
                   " bytes", field, offset / SECTOR_SIZE, size, file_size);
-  else if (offset < k->h.overhead && offset + size > k->h.overhead)
+  else if (offset < k->h.overhead && offset + size > k->h.overhead) {
     check_defect (check, VMDK_ERROR, "overhead", file,
                   "overHead is sector %" PRIu64 ", which is inside of the "
                   "directory at %s", k->h.overhead / SECTOR_SIZE, field);
+    check_at_code (check, "overhead", &k->sp.e);
+    return;
+  }
+  else
+    return;
+  check_at (check, &(struct check_place) {
+      .code = code, .e = &k->sp.e, .copy = copy });
 }
 
 static void
-check_directories (struct check *check, const struct kdmv *k,
+check_directories (struct check *check, struct kdmv *k,
                    const struct kdmv_header_disk *d)
 {
   if (!k->recovered)
-    check_one_directory (check, k, "gdOffset", k->h.gd_offset);
+    check_one_directory (check, k, 0, k->h.gd_offset);
   if (k->h.flags & KDMV_FLAG_REDUNDANT)
-    check_one_directory (check, k, "rgdOffset", k->h.rgd_offset);
+    check_one_directory (check, k, 1, k->h.rgd_offset);
   else if (le64_get (d->rgd_offset) != 0)
     check_defect (check, VMDK_NOTE, "rgd-unannounced", k->sp.e.store->name,
                   "rgdOffset is %" PRIu64 ", but the flags 0x%" PRIx32
@@ -68,7 +78,7 @@ check_directories (struct check *check, const struct kdmv *k,
 }
 
 static int
-check_header (struct check *check, const struct kdmv *k)
+check_header (struct check *check, struct kdmv *k)
 {
   struct store *const store = k->sp.e.store;
   struct kdmv_header_disk d;
@@ -79,16 +89,20 @@ check_header (struct check *check, const struct kdmv *k)
   check_directories (check, k, &d);
   if (k->h.descriptor_offset != 0 && k->h.descriptor_size != 0 &&
       (k->h.descriptor_offset < SECTOR_SIZE ||
-       k->descriptor_end > k->h.overhead))
+       k->descriptor_end > k->h.overhead)) {
     check_defect (check, VMDK_ERROR, "descriptor-misplaced", store->name,
                   "the descriptor ends at sector %" PRIu64 ", but grains "
                   "begin at overHead, sector %" PRIu64,
                   k->descriptor_end / SECTOR_SIZE,
                   k->h.overhead / SECTOR_SIZE);
-  if (k->h.unclean || d.unclean != 0)
+    check_at_code (check, "descriptor-misplaced", &k->sp.e);
+  }
+  if (k->h.unclean || d.unclean != 0) {
     check_defect (check, VMDK_WARNING, "unclean", store->name,
                   "uncleanShutdown is set: the program that wrote it last "
                   "crashed, or still has it open");
+    check_at_code (check, "unclean", &k->sp.e);
+  }
   return 0;
 }
 
@@ -100,22 +114,26 @@ kdmv_check_zeroed (struct sparse_check *c, uint64_t grain, uint64_t value)
   const struct kdmv *const k = (const struct kdmv *) c->sp;
 
   (void) value;
-  if (!(k->h.flags & KDMV_FLAG_ZEROED))
+  if (!(k->h.flags & KDMV_FLAG_ZEROED)) {
     check_defect (c->check, VMDK_WARNING, "zeroed-without-flag", c->file,
                   "the entry of grain %" PRIu64 " is 1, which means zero "
                   "only when the header has flag 0x4; some programs read "
                   "sector 1 instead", grain);
+    sparse_check_at (c, "zeroed-without-flag", AT_GTE_ZEROED, grain, 0);
+  }
 }
 
 static void
-check_placed (struct sparse_check *c, uint64_t grain, uint64_t position)
+check_placed (struct sparse_check *c, uint64_t grain, uint64_t position,
+              uint64_t n)
 {
   const struct kdmv *const k = (const struct kdmv *) c->sp;
 
   if ((position - k->h.overhead) % c->sp->e.grain_size == 0)
     return;
-  if (c->unaligned++ == 0)
+  if (c->unaligned == 0)
     c->first_unaligned = grain;
+  c->unaligned += n;
 }
 
 static const struct sparse_check_ops plain_ops = {
@@ -124,17 +142,20 @@ static const struct sparse_check_ops plain_ops = {
 };
 
 static int
-check_overhead (struct sparse_check *c, void *opaque, uint64_t number,
-                uint64_t position)
+check_overhead (struct sparse_check *c, void *opaque, unsigned copy,
+                uint64_t number, uint64_t position)
 {
   const struct kdmv *const k = (const struct kdmv *) c->sp;
 
   (void) opaque;
+  (void) copy;
   if (position < k->h.overhead &&
-      position + sparse_gt_bytes (c->sp) > k->h.overhead)
+      position + sparse_gt_bytes (c->sp) > k->h.overhead) {
     check_defect (c->check, VMDK_ERROR, "overhead", c->file,
                   "overHead is sector %" PRIu64 ", which is inside of grain "
                   "table %" PRIu64, k->h.overhead / SECTOR_SIZE, number);
+    check_at_code (c->check, "overhead", &c->sp->e);
+  }
   return 0;
 }
 

@@ -74,18 +74,20 @@ check_layout (struct check *check, const struct sesparse *ss)
 }
 
 static void
-check_file_end (struct check *check, const struct sesparse *ss)
+check_file_end (struct check *check, struct sesparse *ss)
 {
   const uint64_t file_size = ss->sp.e.store->size;
   int i;
 
   for (i = 0; i < REGION_GRAINS; i++)
-    if (ss->region[i].offset + ss->region[i].size > file_size)
+    if (ss->region[i].offset + ss->region[i].size > file_size) {
       check_defect (check, VMDK_ERROR, "region-past-end",
                     ss->sp.e.store->name,
                     "region %s ends at offset %" PRIu64 ", but the file at %"
                     PRIu64 "; was it truncated?", sesparse_region_name (i),
                     ss->region[i].offset + ss->region[i].size, file_size);
+      check_at_code (check, "region-past-end", &ss->sp.e);
+    }
 }
 
 /* Entries. */
@@ -144,10 +146,12 @@ check_free_gt (struct sparse_check *c)
     return;
   used = (c->tables.end - ss->region[REGION_GTS].offset) /
     sparse_gt_bytes (c->sp);
-  if (ss->free_gt < used)
+  if (ss->free_gt < used) {
     check_defect (c->check, VMDK_WARNING, "free-gt-number", c->file,
                   "freeGTNumber is %" PRIu64 ", but grain table %" PRIu64
                   " is in use", ss->free_gt, used - 1);
+    check_at_code (c->check, "free-gt-number", &c->sp->e);
+  }
 }
 
 /* Windows of grains of the file. */
@@ -199,6 +203,8 @@ take_entry (struct owners *o, uint64_t grain, uint64_t value)
                   "grains %" PRIu64 " and %" PRIu64 " have the same place, "
                   "number %" PRIu64, (*owner & ~UNMAPPED) - 1, grain,
                   o->first + slot);
+  if (*owner != 0)
+    sparse_check_at (&o->c, "grain-shared", AT_GRAIN_SHARED, grain, 0);
   *owner = grain + 1;
   if (value >> 60 == SESPARSE_GTE_UNMAPPED)
     *owner |= UNMAPPED;
@@ -369,16 +375,22 @@ check_window (struct owners *o, uint64_t *next)
 }
 
 static void
-report_findings (const struct owners *o)
+report_findings (struct owners *o)
 {
+  struct extent *const e = &o->c.sp->e;
+
   if (o->free.count > 0)
     check_defect (o->c.check, VMDK_WARNING, "free-bitmap", o->c.file,
                   "%" PRIu64 " grains in use are free by the bitmap, the "
                   "first is number %" PRIu64, o->free.count, o->free.first);
+  if (o->free.count > 0)
+    check_at_code (o->c.check, "free-bitmap", e);
   if (o->back.count > 0)
     check_defect (o->c.check, VMDK_WARNING, "back-map", o->c.file,
                   "the back map is wrong for %" PRIu64 " grains in use, the "
                   "first is number %" PRIu64, o->back.count, o->back.first);
+  if (o->back.count > 0)
+    check_at_code (o->c.check, "back-map", e);
   if (o->leaked.count > 0)
     check_leak (o->c.check, "leaked-grains", o->c.file,
                 o->leaked.count * o->c.sp->e.grain_size,

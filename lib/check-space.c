@@ -170,8 +170,8 @@ advance (struct space *s)
 /* Tables. */
 
 static int
-mark_shared_table (struct sparse_check *c, void *opaque, uint64_t number,
-                   uint64_t position)
+mark_shared_table (struct sparse_check *c, void *opaque, unsigned copy,
+                   uint64_t number, uint64_t position)
 {
   struct space *const s = opaque;
 
@@ -182,6 +182,9 @@ mark_shared_table (struct sparse_check *c, void *opaque, uint64_t number,
                   "grain table %" PRIu64 " at offset %" PRIu64 " shares "
                   "space with another table, or with its own copy", number,
                   position);
+    check_at (c->check, &(struct check_place) {
+        .code = "gt-shared", .kind = AT_GT_SHARED, .e = &c->sp->e,
+        .copy = copy, .number = number, .position = position });
   }
   return 0;
 }
@@ -226,14 +229,19 @@ take_grain (struct space *s, uint64_t grain, uint64_t position)
     s->incomplete = true;
     return 0;
   }
-  if (is_marked (s, &s->fixed, position, length))
+  if (is_marked (s, &s->fixed, position, length)) {
     check_defect (c->check, VMDK_ERROR, "gte-in-metadata", c->file,
                   "grain %" PRIu64 " at offset %" PRIu64 " shares space with "
                   "a table, directory or other metadata", grain, position);
-  if (mark (s, &s->grains, position, length))
+    sparse_check_at (c, "gte-in-metadata", AT_GTE_IN_METADATA, grain,
+                     position);
+  }
+  if (mark (s, &s->grains, position, length)) {
     check_defect (c->check, VMDK_ERROR, "grain-shared", c->file,
                   "grain %" PRIu64 " at offset %" PRIu64 " shares space with "
                   "another grain", grain, position);
+    sparse_check_at (c, "grain-shared", AT_GRAIN_SHARED, grain, position);
+  }
   return 0;
 }
 
@@ -242,24 +250,6 @@ gte_kind (const struct sparse *sp, const uint8_t *entry, uint64_t *position)
 {
   return sp->format->decode_gte (sp, sparse_check_value (sp, entry),
                                  position);
-}
-
-/* How many grains from entry i on, before n, follow each other. */
-static uint64_t
-count_run (const struct sparse_check *c, const uint8_t *entries, uint64_t i,
-           uint64_t n, uint64_t position)
-{
-  const struct sparse *const sp = c->sp;
-  const uint64_t begin = i;
-  uint64_t next;
-
-  for (i++; i < n; i++) {
-    position += sp->e.grain_size;
-    if (gte_kind (sp, entries + i * sp->format->entry_size, &next) !=
-        ENTRY_PLACE || next != position)
-      break;
-  }
-  return i - begin;
 }
 
 /* Grains that follow each other, in one go; false: there is a defect. */
@@ -294,7 +284,7 @@ take_table (struct sparse_check *c, const struct table_view *t)
         !begins_here (c->space, position))
       continue;
     if (c->ops->measure == NULL) {
-      run = count_run (c, t->entries, i, n, position);
+      run = sparse_check_run (sp, t->entries, i, n, position);
       if (take_run (c->space, position, run))
         continue;
     }
@@ -308,11 +298,12 @@ take_table (struct sparse_check *c, const struct table_view *t)
 }
 
 static int
-mark_fixed_table (struct sparse_check *c, void *opaque, uint64_t number,
-                  uint64_t position)
+mark_fixed_table (struct sparse_check *c, void *opaque, unsigned copy,
+                  uint64_t number, uint64_t position)
 {
   struct space *const s = opaque;
 
+  (void) copy;
   (void) number;
   if (position + sparse_gt_bytes (c->sp) > s->origin)
     mark (s, &s->fixed, position - c->table_header,

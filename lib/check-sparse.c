@@ -102,6 +102,15 @@ sparse_check_release (struct sparse_check *c)
   free (c->spans);
 }
 
+void
+sparse_check_at (struct sparse_check *c, const char *code,
+                 enum check_kind kind, uint64_t number, uint64_t position)
+{
+  check_at (c->check, &(struct check_place) {
+      .code = code, .kind = kind, .e = &c->sp->e, .number = number,
+      .position = position });
+}
+
 /* Directories. */
 
 /* Entries [first, first+n) of both copies; NULL: all 0. */
@@ -198,6 +207,9 @@ report_absent (struct sparse_check *c)
                   " on are 0, expected a table for each; some programs "
                   "destroy the file when they write there", c->nr_absent,
                   c->absent_first);
+  if (c->nr_absent > 0 && c->needs_all_tables)
+    sparse_check_at (c, "gde-zero", AT_GDE_ZERO, c->absent_first,
+                     c->nr_absent);
   c->nr_absent = 0;
 }
 
@@ -220,6 +232,15 @@ in_meta (const struct sparse_check *c, uint64_t start, uint64_t length)
   return false;
 }
 
+static void
+gde_at_fault (struct sparse_check *c, const char *code, enum check_kind kind,
+              unsigned copy, uint64_t number)
+{
+  check_at (c->check, &(struct check_place) {
+      .code = code, .kind = kind, .e = &c->sp->e, .copy = copy,
+      .number = number });
+}
+
 static enum entry_kind
 check_gde (struct sparse_check *c, unsigned copy, uint64_t number,
            const uint8_t *entry)
@@ -235,13 +256,17 @@ check_gde (struct sparse_check *c, unsigned copy, uint64_t number,
     check_defect (c->check, VMDK_ERROR, "gde-invalid", c->file,
                   "entry %" PRIu64 " of the %s directory, 0x%" PRIx64 ", %s",
                   number, of, value, sp->format->bad_gde (sp, value));
+  if (kind == ENTRY_BAD)
+    gde_at_fault (c, "gde-invalid", AT_GDE_INVALID, copy, number);
   if (kind != ENTRY_PLACE)
     return kind;
-  if (in_meta (c, position, sparse_gt_bytes (sp)))
+  if (in_meta (c, position, sparse_gt_bytes (sp))) {
     check_defect (c->check, VMDK_ERROR, "gde-invalid", c->file,
                   "entry %" PRIu64 " of the %s directory, 0x%" PRIx64
                   ", points into a directory or other metadata", number, of,
                   value);
+    gde_at_fault (c, "gde-invalid", AT_GDE_INVALID, copy, number);
+  }
   spread_add (&c->tables, position - c->table_header,
               sparse_gt_bytes (sp) + c->table_header);
   return kind;
@@ -268,10 +293,13 @@ check_gd_piece (struct sparse_check *c, const struct gd_piece *p,
       report_absent (c);
     if (p->entries[1] &&
         (check_gde (c, 1, p->first + i, gde_at (c, p, 1, i)) ==
-         ENTRY_ABSENT) != (kind == ENTRY_ABSENT))
+         ENTRY_ABSENT) != (kind == ENTRY_ABSENT)) {
       check_defect (c->check, VMDK_ERROR, "mirror-differs", c->file,
                     "grain table %" PRIu64 " is only in the %s directory",
                     p->first + i, kind == ENTRY_ABSENT ? "redundant" : "first");
+      gde_at_fault (c, "mirror-differs", AT_GDE_ONE_SIDED,
+                    kind != ENTRY_ABSENT, p->first + i);
+    }
   }
   return 0;
 }
@@ -303,7 +331,7 @@ place_piece (struct sparse_check *c, const struct gd_piece *p, void *opaque)
   for (copy = 0; copy < 2 && p->entries[copy]; copy++)
     for (i = 0; i < p->n; i++)
       if (gde_kind (c, p, copy, i, &position) == ENTRY_PLACE &&
-          places->fn (c, places->opaque, p->first + i, position) == -1)
+          places->fn (c, places->opaque, copy, p->first + i, position) == -1)
         return -1;
   return 0;
 }
@@ -468,6 +496,7 @@ report_mirror (struct sparse_check *c, const struct table_view *t)
                 t->number * sp->gtes_per_gt + first,
                 sparse_check_value (sp, t->entries + first * size),
                 sparse_check_value (sp, t->mirror + first * size));
+  sparse_check_at (c, "mirror-differs", AT_GT_DIFFERS, t->number, 0);
 }
 
 static const char *
@@ -487,51 +516,121 @@ report_gte (struct sparse_check *c, uint64_t grain, uint64_t value)
   check_defect (c->check, VMDK_ERROR, code_of_bad_gte (sp, value), c->file,
                 "the entry of grain %" PRIu64 ", 0x%" PRIx64 ", %s", grain,
                 value, sp->format->bad_gte (sp, value));
+  sparse_check_at (c, code_of_bad_gte (sp, value), AT_GTE_INVALID, grain,
+                   sp->format->entry_size == 4 ? value * SECTOR_SIZE : 0);
+}
+
+/* Entries of grains that follow each other differ by so much. */
+static uint64_t
+entry_step (const struct sparse *sp)
+{
+  return sp->format->entry_size == 4 ? sp->e.grain_size / SECTOR_SIZE
+    : UINT64_C (1) << 48; /* the low bits of the number are on top */
+}
+
+static uint64_t
+count_steps (const uint8_t *entry, unsigned size, uint64_t most,
+             uint64_t step)
+{
+  uint64_t n = 1;
+
+  if (size == 4) {
+    uint32_t next = le32_at (entry) + (uint32_t) step;
+
+    for (; n < most && le32_at (entry + 4 * n) == next; n++)
+      next += (uint32_t) step;
+  }
+  else {
+    uint64_t next = le64_at (entry) + step;
+
+    for (; n < most && le64_at (entry + 8 * n) == next; n++)
+      next += step;
+  }
+  return n;
+}
+
+uint64_t
+sparse_check_run (const struct sparse *sp, const uint8_t *entries,
+                  uint64_t i, uint64_t n, uint64_t position)
+{
+  const unsigned size = sp->format->entry_size;
+  const uint64_t run =
+    sp->packed ? 1 : count_steps (entries + i * size, size, n - i,
+                                  entry_step (sp));
+  uint64_t last;
+
+  /* If the last one is in its place, those between are in theirs. */
+  if (run > 1 && sp->format->decode_gte
+      (sp, sparse_check_value (sp, entries + (i + run - 1) * size), &last) ==
+      ENTRY_PLACE && last - position == (run - 1) * sp->e.grain_size)
+    return run;
+  return 1;
+}
+
+static void
+own (struct sparse_check *c, uint64_t grain, uint64_t position,
+     uint64_t length)
+{
+  struct span *const span =
+    &c->spans[grain / c->sp->gtes_per_gt / c->tables_per_span];
+  const uint64_t last = position + length -
+    (length < c->sp->e.grain_size ? length : c->sp->e.grain_size);
+
+  spread_add (&c->grains, position, length);
+  if (position < span->first)
+    span->first = position;
+  if (last >= span->end)
+    span->end = last + 1;
 }
 
 void
 sparse_check_own (struct sparse_check *c, uint64_t grain, uint64_t position)
 {
-  const struct sparse *const sp = c->sp;
-  struct span *const span =
-    &c->spans[grain / sp->gtes_per_gt / c->tables_per_span];
-
-  spread_add (&c->grains, position, sp->packed ? SECTOR_SIZE
-              : sp->e.grain_size);
-  if (position < span->first)
-    span->first = position;
-  if (position >= span->end)
-    span->end = position + 1;
+  own (c, grain, position, c->sp->packed ? SECTOR_SIZE
+       : c->sp->e.grain_size);
 }
 
 /* What the guest can see of the last grain may be all that is stored. */
 static void
-add_grain (struct sparse_check *c, uint64_t grain, uint64_t position)
+check_cut (struct sparse_check *c, uint64_t grain, uint64_t position)
 {
   const struct sparse *const sp = c->sp;
   const uint64_t left = sp->capacity - grain * sp->e.grain_size;
   const uint64_t valid = left < sp->e.grain_size ? left : sp->e.grain_size;
-  const uint64_t end =
-    position + (sp->packed ? SECTOR_SIZE : sp->e.grain_size);
 
-  c->check->result->allocated++;
-  sparse_check_own (c, grain, position);
-  if (end > c->last_grain_end) /* of packed ones more isn't known yet */
-    c->last_grain_end = end;
-  if (!sp->packed && position + valid >
+  if (position + valid <=
       div_round_up (sparse_data_end (sp), SECTOR_SIZE) * SECTOR_SIZE)
-    check_defect (c->check, VMDK_ERROR, "gte-past-end", c->file,
-                  "grain %" PRIu64 " at offset %" PRIu64 " reaches past the "
-                  "end of the file at %" PRIu64, grain, position,
-                  sparse_data_end (sp));
+    return;
+  check_defect (c->check, VMDK_ERROR, "gte-past-end", c->file,
+                "grain %" PRIu64 " at offset %" PRIu64 " reaches past the "
+                "end of the file at %" PRIu64, grain, position,
+                sparse_data_end (sp));
+  sparse_check_at (c, "gte-past-end", AT_GTE_CUT, grain, position);
+}
+
+/* n grains that follow each other: of these only the last can be cut. */
+static void
+add_grains (struct sparse_check *c, uint64_t grain, uint64_t position,
+            uint64_t n)
+{
+  const struct sparse *const sp = c->sp;
+  const uint64_t length = sp->packed ? SECTOR_SIZE : n * sp->e.grain_size;
+
+  c->check->result->allocated += n;
+  own (c, grain, position, length);
+  if (position + length > c->last_grain_end) /* more isn't known if packed */
+    c->last_grain_end = position + length;
+  if (!sp->packed)
+    check_cut (c, grain + n - 1, position + length - sp->e.grain_size);
   if (c->ops->placed)
-    c->ops->placed (c, grain, position);
+    c->ops->placed (c, grain, position, n);
 }
 
 static void
 check_past_capacity (struct sparse_check *c, const struct table_view *t)
 {
   const struct sparse *const sp = c->sp;
+  bool some = false;
   uint64_t i;
 
   for (i = sparse_check_nr_entries (sp, t->number); i < sp->gtes_per_gt; i++) {
@@ -543,7 +642,10 @@ check_past_capacity (struct sparse_check *c, const struct table_view *t)
                     "the entry of grain %" PRIu64 ", 0x%" PRIx64 ", should "
                     "be 0: the disk has only %" PRIu64 " grains",
                     t->number * sp->gtes_per_gt + i, value, sp->nr_grains);
+    some |= value != 0;
   }
+  if (some)
+    sparse_check_at (c, "entry-past-capacity", AT_PAST_CAPACITY, t->number, 0);
 }
 
 static int
@@ -552,22 +654,26 @@ check_table (struct sparse_check *c, const struct table_view *t)
   const struct sparse *const sp = c->sp;
   const unsigned size = sp->format->entry_size;
   const uint64_t n = sparse_check_nr_entries (sp, t->number);
-  uint64_t i;
+  uint64_t i, run;
 
   if (t->mirror && memcmp (t->entries, t->mirror, sparse_gt_bytes (sp)) != 0)
     report_mirror (c, t);
-  for (i = 0; i < n; i++) {
+  for (i = 0; i < n; i += run) {
     const uint8_t *const entry = t->entries + i * size;
     const uint64_t value = sparse_check_value (sp, entry);
     const uint64_t grain = t->number * sp->gtes_per_gt + i;
     uint64_t position;
 
+    run = 1;
     if (value == 0)
       continue;
     switch (sp->format->decode_gte (sp, value, &position)) {
     case ENTRY_ABSENT: break;
     case ENTRY_BAD: report_gte (c, grain, value); break;
-    case ENTRY_PLACE: add_grain (c, grain, position); break;
+    case ENTRY_PLACE:
+      run = sparse_check_run (sp, t->entries, i, n, position);
+      add_grains (c, grain, position, run);
+      break;
     case ENTRY_ZERO:
       if (c->ops->zeroed)
         c->ops->zeroed (c, grain, value);
@@ -587,6 +693,8 @@ check_capacity (struct sparse_check *c)
                   "the header's capacity is %" PRIu64 " sectors, but the "
                   "extent line says %" PRIu64, sp->capacity / SECTOR_SIZE,
                   sp->e.size / SECTOR_SIZE);
+  if (sp->capacity - sp->e.size >= sp->e.grain_size)
+    check_at_code (c->check, "capacity-mismatch", (struct extent *) &sp->e);
 }
 
 int
@@ -600,6 +708,7 @@ sparse_check_tables (struct sparse_check *c)
     check_defect (c->check, VMDK_ERROR, "tables-hopeless", c->file,
                   "with %" PRIu64 " tables that share space, the entries of "
                   "tables weren't looked at", c->shared_tables);
+    check_at_code (c->check, "tables-hopeless", &c->sp->e);
     return 0;
   }
   return walk_tables (c, 0, c->sp->nr_gts, true, check_table);

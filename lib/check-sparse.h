@@ -57,8 +57,9 @@ struct sparse_check_ops {
   /* An entry that is ENTRY_ZERO, with its value; or NULL. */
   void (*zeroed) (struct sparse_check *c, uint64_t grain, uint64_t value);
 
-  /* A grain that has a place; or NULL. */
-  void (*placed) (struct sparse_check *c, uint64_t grain, uint64_t position);
+  /* n grains that follow each other, here and in the file; or NULL. */
+  void (*placed) (struct sparse_check *c, uint64_t grain, uint64_t position,
+                  uint64_t n);
 
   /* Says how many bytes of the file a grain occupies; 0 if that can't be
    * known, which has then been reported.  again: it begins where another
@@ -131,6 +132,11 @@ extern int sparse_check_tables (struct sparse_check *c);
 extern void sparse_check_add_meta (struct sparse_check *c, uint64_t start,
                                    uint64_t length);
 
+/* Says where a defect is; copy 0, number is what kind says. */
+extern void sparse_check_at (struct sparse_check *c, const char *code,
+                             enum check_kind kind, uint64_t number,
+                             uint64_t position);
+
 /* Notes that an entry which the engine doesn't place has a place still. */
 extern void sparse_check_own (struct sparse_check *c, uint64_t grain,
                               uint64_t position);
@@ -154,13 +160,20 @@ extern int sparse_check_walk (struct sparse_check *c, uint64_t start,
                               uint64_t end, uint64_t *next, table_fn fn);
 
 /* Calls fn for the place of each table, of both copies. */
-typedef int (*place_fn) (struct sparse_check *c, void *opaque,
+typedef int (*place_fn) (struct sparse_check *c, void *opaque, unsigned copy,
                          uint64_t number, uint64_t position);
 extern int sparse_check_places (struct sparse_check *c, place_fn fn,
                                 void *opaque);
 
 /* That no two tables share space. */
 extern int sparse_check_shared_tables (struct sparse_check *c);
+
+/* How many grains from entry i on, before n, follow each other in the file;
+ * the first one is at position.
+ */
+extern uint64_t sparse_check_run (const struct sparse *sp,
+                                  const uint8_t *entries, uint64_t i,
+                                  uint64_t n, uint64_t position);
 
 extern uint64_t sparse_check_value (const struct sparse *sp,
                                     const uint8_t *entry);

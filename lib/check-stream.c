@@ -117,13 +117,18 @@ check_grain_header (struct stream_check *s, uint64_t grain,
                   "grain %" PRIu64 " at offset %" PRIu64 " has a compressed "
                   "size of %" PRIu32 ", expected 1 to %" PRIu64 ", inside of "
                   "the file", grain, position, size, most);
+    check_at_code (s->c.check, "grain-length", &s->c.sp->e);
     return false;
   }
-  if ((s->k->h.flags & KDMV_FLAG_MARKERS) && le64_at (header) != lba)
+  if ((s->k->h.flags & KDMV_FLAG_MARKERS) && le64_at (header) != lba) {
     check_defect (s->c.check, VMDK_ERROR, "marker-lba", s->c.file,
                   "grain %" PRIu64 " at offset %" PRIu64 " is for guest "
                   "sector %" PRIu64 " by its marker, expected %" PRIu64,
                   grain, position, le64_at (header), lba);
+    check_at (s->c.check, &(struct check_place) {
+        .code = "marker-lba", .e = &s->c.sp->e, .number = grain,
+        .position = position });
+  }
   return true;
 }
 
@@ -140,6 +145,7 @@ measure (struct sparse_check *c, uint64_t grain, uint64_t position,
     check_defect (c->check, VMDK_ERROR, "grain-length", c->file,
                   "grain %" PRIu64 " at offset %" PRIu64 " is cut off by the "
                   "end of the file", grain, position);
+    check_at_code (c->check, "grain-length", &c->sp->e);
     return 0;
   }
   p = get_bytes (s, position, (size_t) s->header_size);
@@ -158,10 +164,12 @@ measure (struct sparse_check *c, uint64_t grain, uint64_t position,
 }
 
 static void
-check_placed (struct sparse_check *c, uint64_t grain, uint64_t position)
+check_placed (struct sparse_check *c, uint64_t grain, uint64_t position,
+              uint64_t n)
 {
   struct stream_check *const s = (struct stream_check *) c;
 
+  (void) n; /* 1: they are packed */
   if (position < s->last)
     check_defect (c->check, VMDK_WARNING, "stream-order", c->file,
                   "grain %" PRIu64 " is at offset %" PRIu64 ", before the "
@@ -228,20 +236,23 @@ check_marker (struct stream_check *s, const char *what, uint64_t number,
                    position - SECTOR_SIZE) == -1)
     return -1;
   if (le32_get (m.size) != 0 || le32_get (m.type) != type ||
-      le64_get (m.value) != sectors)
+      le64_get (m.value) != sectors) {
     check_defect (s->c.check, VMDK_WARNING, "table-marker", s->c.file,
                   "the marker before grain %s %" PRIu64 " has size %" PRIu32
                   ", type %" PRIu32 " and %" PRIu64 " sectors, expected 0, %"
                   PRIu32 " and %" PRIu64, what, number, le32_get (m.size),
                   le32_get (m.type), le64_get (m.value), type, sectors);
+    check_at_code (s->c.check, "table-marker", &s->c.sp->e);
+  }
   return 0;
 }
 
 static int
-check_table_marker (struct sparse_check *c, void *opaque, uint64_t number,
-                    uint64_t position)
+check_table_marker (struct sparse_check *c, void *opaque, unsigned copy,
+                    uint64_t number, uint64_t position)
 {
   (void) opaque;
+  (void) copy;
   return check_marker ((struct stream_check *) c, "table", number, position,
                        KDMV_MARKER_GT, sparse_gt_bytes (c->sp) / SECTOR_SIZE);
 }
@@ -298,15 +309,21 @@ check_end (struct stream_check *s, uint64_t footer)
 
   if (!in_file (s, eos, SECTOR_SIZE) ||
       store_pread (store, sector, sizeof sector, eos) == -1 ||
-      !is_zero (sector, sizeof (struct kdmv_marker_disk)))
+      !is_zero (sector, sizeof (struct kdmv_marker_disk))) {
     check_defect (s->c.check, VMDK_ERROR, "footer-missing", s->c.file,
                   "there is no end-of-stream marker at offset %" PRIu64
                   " behind the footer", eos);
-  else if (store->size > eos + SECTOR_SIZE)
+    check_at_code (s->c.check, "footer-missing", &s->c.sp->e);
+  }
+  else if (store->size > eos + SECTOR_SIZE) {
     check_defect (s->c.check, VMDK_WARNING, "trailing-data", s->c.file,
                   "%" PRIu64 " bytes follow the end of the stream at offset %"
                   PRIu64, store->size - eos - SECTOR_SIZE,
                   eos + SECTOR_SIZE);
+    check_at (s->c.check, &(struct check_place) {
+        .code = "trailing-data", .e = &s->c.sp->e,
+        .position = eos + SECTOR_SIZE });
+  }
 }
 
 static int
@@ -335,10 +352,12 @@ static void
 differs (struct stream_check *s, const char *field, uint64_t header,
          uint64_t footer)
 {
-  if (header != footer)
+  if (header != footer) {
     check_defect (s->c.check, VMDK_WARNING, "footer-differs", s->c.file,
                   "%s is 0x%" PRIx64 " in the header, but 0x%" PRIx64
                   " in the footer, which is used", field, header, footer);
+    check_at_code (s->c.check, "footer-differs", &s->c.sp->e);
+  }
 }
 
 static int
@@ -371,6 +390,7 @@ check_front_end (struct stream_check *s)
   struct store *const store = s->c.sp->e.store;
   const uint64_t end = sparse_check_used_end (&s->c);
   uint64_t p = end > s->c.sp->data_start ? end : s->c.sp->data_start;
+  uint64_t behind;
 
   if (in_file (s, p, 2 * SECTOR_SIZE)) {
     if (store_pread (store, s->buf, 2 * SECTOR_SIZE, p) == -1)
@@ -378,6 +398,7 @@ check_front_end (struct stream_check *s)
     if (is_footer (s->buf + SECTOR_SIZE))
       p += 2 * SECTOR_SIZE;
   }
+  behind = p;
   while (p < store->size && s->c.shared_tables <= MAX_SHARED_TABLES) {
     uint64_t start, stop, n;
 
@@ -392,6 +413,8 @@ check_front_end (struct stream_check *s)
                     "there is data between the end of the stream at offset %"
                     PRIu64 " and the end of the file at %" PRIu64,
                     end, store->size);
+      check_at (s->c.check, &(struct check_place) {
+          .code = "trailing-data", .e = &s->c.sp->e, .position = behind });
       break;
     }
     p = start + n;
@@ -402,10 +425,12 @@ check_front_end (struct stream_check *s)
 static int
 check_all (struct stream_check *s)
 {
-  if (s->k->recovered)
+  if (s->k->recovered) {
     check_defect (s->c.check, VMDK_ERROR, "footer-missing", s->c.file,
                   "there is no footer; what can be found by the grains' "
                   "markers is checked");
+    check_at_code (s->c.check, "footer-missing", &s->c.sp->e);
+  }
   if (s->k->has_footer) {
     if (check_footer (s) == -1 || compare_footer (s) == -1 ||
         check_table_markers (s) == -1)

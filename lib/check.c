@@ -77,6 +77,19 @@ check_defect (struct check *check, enum vmdk_severity severity,
 }
 
 void
+check_at (struct check *check, const struct check_place *place)
+{
+  if (check->at)
+    check->at (check->opaque, place);
+}
+
+void
+check_at_code (struct check *check, const char *code, struct extent *e)
+{
+  check_at (check, &(struct check_place) { .code = code, .e = e });
+}
+
+void
 check_leak (struct check *check, const char *code, const char *file,
             uint64_t bytes, const char *fmt, ...)
 {
@@ -115,16 +128,20 @@ check_cids (struct check *check, const struct link *l)
 {
   const struct descriptor *const d = l->desc;
 
-  if (!d->has_cid || !d->has_parent_cid)
+  if (!d->has_cid || !d->has_parent_cid) {
     check_defect (check, VMDK_ERROR, "cid-missing", l->store->name,
                   "the descriptor has no %s", d->has_cid ? "parentCID" :
                   d->has_parent_cid ? "CID" : "CID and no parentCID");
+    check_at_code (check, "cid-missing", NULL);
+  }
   if (d->has_parent_cid &&
-      (d->parent_cid == CID_NONE) != (d->parent_hint == NULL))
+      (d->parent_cid == CID_NONE) != (d->parent_hint == NULL)) {
     check_defect (check, VMDK_ERROR, "parent-contradiction", l->store->name,
                   "parentCID is %08" PRIx32 ", but there is %s "
                   "parentFileNameHint", d->parent_cid,
                   d->parent_hint ? "a" : "no");
+    check_at_code (check, "parent-contradiction", NULL);
+  }
 }
 
 static void
@@ -136,10 +153,12 @@ check_long_content_id (struct check *check, const struct link *l)
   if (id == NULL)
     return;
   snprintf (cid, sizeof cid, "%08" PRIx32, l->desc->cid);
-  if (strlen (id) < 8 || strcasecmp (id + strlen (id) - 8, cid) != 0)
+  if (strlen (id) < 8 || strcasecmp (id + strlen (id) - 8, cid) != 0) {
     check_defect (check, VMDK_WARNING, "long-content-id", l->store->name,
                   "ddb.longContentID is %s, expected its last digits to be "
                   "the CID, %s", vmdk_excerpt (shown, sizeof shown, id), cid);
+    check_at_code (check, "long-content-id", NULL);
+  }
 }
 
 static uint64_t
@@ -159,11 +178,13 @@ check_geometry (struct check *check, const struct link *l)
   uint64_t n;
 
   if (__builtin_mul_overflow (c, h, &n) || __builtin_mul_overflow (n, s, &n) ||
-      n > l->size / SECTOR_SIZE)
+      n > l->size / SECTOR_SIZE) {
     check_defect (check, VMDK_NOTE, "geometry", l->store->name,
                   "the geometry %" PRIu64 "/%" PRIu64 "/%" PRIu64 " covers "
                   "more than the disk's %" PRIu64 " sectors", c, h, s,
                   l->size / SECTOR_SIZE);
+    check_at_code (check, "geometry", NULL);
+  }
 }
 
 static void
@@ -171,10 +192,12 @@ check_change_tracking (struct check *check, const struct link *l)
 {
   const struct descriptor *const d = l->desc;
 
-  if ((d->version == 3) != (d->change_track != NULL))
+  if ((d->version == 3) != (d->change_track != NULL)) {
     check_defect (check, VMDK_WARNING, "change-tracking", l->store->name,
                   "the descriptor's version is %u, but there is %s "
                   "changeTrackPath", d->version, d->change_track ? "a" : "no");
+    check_at_code (check, "change-tracking", NULL);
+  }
 }
 
 static void
@@ -304,10 +327,12 @@ flat_check (struct extent *e, struct check *check)
 {
   const uint64_t end = e->line->offset + e->size;
 
-  if (is_flat (e) && e->store->size < end)
+  if (is_flat (e) && e->store->size < end) {
     check_defect (check, VMDK_ERROR, "flat-too-short", e->store->name,
                   "the file has %" PRIu64 " bytes, but the extent needs %"
                   PRIu64, e->store->size, end);
+    check_at_code (check, "flat-too-short", e);
+  }
   return 0;
 }
 
@@ -327,21 +352,28 @@ check_extents (struct check *check, const struct link *l)
 }
 
 int
+check_disk (struct vmdk_disk *disk, struct check *check)
+{
+  const struct link *l;
+
+  *check->result = (struct vmdk_check_result) { 0 };
+  for (l = disk->top; l; l = l->parent) {
+    if (l->desc)
+      check_descriptor (check, l);
+    if (l->parent)
+      check_parent (check, l);
+    check_flat_over_parent (check, l);
+    if (check_extents (check, l) == -1)
+      return -1;
+  }
+  return check_sharing (check, disk);
+}
+
+int
 vmdk_check (struct vmdk_disk *disk, vmdk_defect_fn fn, void *opaque,
             struct vmdk_check_result *result)
 {
   struct check check = { .fn = fn, .opaque = opaque, .result = result };
-  const struct link *l;
 
-  *result = (struct vmdk_check_result) { 0 };
-  for (l = disk->top; l; l = l->parent) {
-    if (l->desc)
-      check_descriptor (&check, l);
-    if (l->parent)
-      check_parent (&check, l);
-    check_flat_over_parent (&check, l);
-    if (check_extents (&check, l) == -1)
-      return -1;
-  }
-  return check_sharing (&check, disk);
+  return check_disk (disk, &check);
 }

@@ -87,8 +87,35 @@ struct tally {
   uint64_t count;
 };
 
+/* Where a defect is, for those who repair it. */
+struct extent;
+enum check_kind {
+  AT_OTHER,           /* the code says all */
+  AT_GDE_INVALID,     /* number: of the table */
+  AT_GDE_ZERO,        /* number: of the first one, position: how many */
+  AT_GDE_ONE_SIDED,   /* the table that the directory copy lacks */
+  AT_GT_SHARED,       /* the table; the other user is another one, or copy */
+  AT_GT_DIFFERS,      /* the table, of which both copies can be read */
+  AT_GTE_INVALID,     /* number: of the grain, as in all that follow */
+  AT_GTE_CUT,         /* the file ends inside of it */
+  AT_GTE_IN_METADATA,
+  AT_GRAIN_SHARED,    /* another grain is there, too */
+  AT_GTE_ZEROED,      /* an entry for zero, where that may be misread */
+  AT_PAST_CAPACITY,   /* number: of the table */
+};
+struct check_place {
+  const char *code;
+  enum check_kind kind;
+  struct extent *e;   /* NULL: in the descriptor */
+  unsigned copy;      /* of a directory or table: 1 is the redundant one */
+  uint64_t number;
+  uint64_t position;  /* that the entry gives, bytes; or 0 */
+};
+
 struct check {
   vmdk_defect_fn fn;
+  /* Called for each defect that has a place, besides fn; may be NULL. */
+  void (*at) (void *opaque, const struct check_place *place);
   void *opaque;
   struct vmdk_check_result *result;
   struct tally tallies[64];
@@ -102,6 +129,17 @@ extern void check_defect (struct check *check, enum vmdk_severity severity,
                           const char *code, const char *file,
                           const char *fmt, ...)
   __attribute__ ((__format__ (__printf__, 5, 6)));
+
+/* Says where the defect is that has just been counted. */
+extern void check_at (struct check *check, const struct check_place *place);
+
+/* The same where the code says all. */
+extern void check_at_code (struct check *check, const char *code,
+                           struct extent *e);
+
+/* What vmdk_check does, with fn, at, opaque and result set. */
+struct vmdk_disk;
+extern int check_disk (struct vmdk_disk *disk, struct check *check);
 
 /* The same for a VMDK_LEAK of so many bytes. */
 extern void check_leak (struct check *check, const char *code,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "json.h"
 #include "vmdk-img.h"
@@ -135,6 +136,54 @@ check_as_json (struct vmdk_disk *disk, const char *file,
   return r;
 }
 
+/* What prevents that a disk is opened isn't a defect that vmdk_check finds,
+ * but who reads the JSON wants to know it all the same.
+ */
+static struct vmdk_log sink; /* the tool's */
+static char *first_error;
+
+static void
+keep_error (void *opaque, const char *fmt, va_list args)
+{
+  va_list again;
+
+  va_copy (again, args);
+  if (first_error == NULL && vasprintf (&first_error, fmt, again) == -1)
+    first_error = NULL;
+  va_end (again);
+  sink.error (opaque, fmt, args);
+}
+
+static struct vmdk_disk *
+open_and_keep_error (const struct settings *s)
+{
+  struct settings copy = *s;
+
+  sink = s->open.log;
+  copy.open.log.error = keep_error;
+  return open_disk (&copy);
+}
+
+static void
+write_unreadable (const char *file)
+{
+  struct json j = JSON_TO (stdout);
+  const struct vmdk_defect defect = {
+    .code = "unreadable", .severity = VMDK_ERROR, .file = file,
+    .text = first_error ? first_error : "can't be opened",
+  };
+  struct report report = { .json = &j };
+
+  json_object (&j, NULL, false);
+  json_string (&j, "filename", file);
+  json_array (&j, "defects", false);
+  write_defect (&report, &defect);
+  json_end (&j);
+  json_bool (&j, "complete", false);
+  json_uint (&j, "errors", 1);
+  json_end (&j);
+}
+
 static int
 status_of_failure (void)
 {
@@ -144,12 +193,17 @@ status_of_failure (void)
 static int
 run (const struct settings *s)
 {
-  struct vmdk_disk *const disk = open_disk (s);
+  struct vmdk_disk *const disk = open_and_keep_error (s);
   struct vmdk_check_result result = { .errors = 0 };
   int r, status = STATUS_OK;
 
-  if (disk == NULL)
-    return status_of_failure ();
+  if (disk == NULL) {
+    status = status_of_failure ();
+    if (s->json)
+      write_unreadable (s->open.file);
+    free (first_error);
+    return status;
+  }
   if (s->json)
     r = check_as_json (disk, s->open.file, &result);
   else
@@ -161,6 +215,7 @@ run (const struct settings *s)
   else if (result.leaked > 0)
     status = STATUS_LEAKS;
   vmdk_close (disk);
+  free (first_error);
   return status;
 }
 
@@ -171,5 +226,6 @@ const struct command check_command = {
   .options = options,
   /* A broken chain is to be found, not to be in the way. */
   .cid_check = VMDK_CID_OFF,
+  .takes_uri = true,
   .run = run,
 };
