@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "info-ova.h"
 #include "json.h"
 #include "vmdk-img.h"
 
@@ -75,17 +76,19 @@ compare_usages (const void *a, const void *b)
   return x->ino == y->ino ? 0 : x->ino < y->ino ? -1 : 1;
 }
 
-/* Of all files of the link.  Several extents may lie in one file. */
-static uint64_t
+/* Of all files of the link.  Several extents may lie in one file.  False:
+ * none of them is a file.
+ */
+static bool
 link_usage (const struct vmdk_disk *disk, size_t link,
-            const struct vmdk_link_info *info)
+            const struct vmdk_link_info *info, uint64_t *bytes)
 {
   struct usage *const list = calloc (info->nr_extents + 1, sizeof *list);
   size_t i, n = 0;
-  uint64_t bytes = 0;
 
+  *bytes = 0;
   if (list == NULL)
-    return 0;
+    return false;
   if (find_usage (info->file, &list[n]))
     n++;
   for (i = 0; i < info->nr_extents; i++) {
@@ -98,9 +101,9 @@ link_usage (const struct vmdk_disk *disk, size_t link,
   qsort (list, n, sizeof *list, compare_usages);
   for (i = 0; i < n; i++)
     if (i == 0 || compare_usages (&list[i - 1], &list[i]) != 0)
-      bytes += list[i].bytes;
+      *bytes += list[i].bytes;
   free (list);
-  return bytes;
+  return n > 0;
 }
 
 /* For people. */
@@ -232,6 +235,7 @@ print_link (const struct vmdk_disk *disk, size_t link)
 {
   struct vmdk_link_info info;
   char size[SIZE_TEXT];
+  uint64_t usage;
 
   vmdk_get_link (disk, link, &info);
   printf ("\nlink %zu: ", link);
@@ -243,8 +247,8 @@ print_link (const struct vmdk_disk *disk, size_t link)
     puts ("  descriptor: none");
   printf ("  size: %s (%" PRIu64 " bytes)\n", size_text (size, info.size),
           info.size);
-  printf ("  on disk: %s\n",
-          size_text (size, link_usage (disk, link, &info)));
+  if (link_usage (disk, link, &info, &usage))
+    printf ("  on disk: %s\n", size_text (size, usage));
   print_extents (disk, link, info.nr_extents);
   print_ddb (disk, link, info.nr_ddb);
 }
@@ -371,6 +375,25 @@ write_ddb (struct json *j, const struct vmdk_disk *disk, size_t link,
 }
 
 static void
+write_usage (struct json *j, const struct vmdk_disk *disk, size_t link,
+             const struct vmdk_link_info *info)
+{
+  uint64_t bytes;
+
+  if (link_usage (disk, link, info, &bytes))
+    json_uint (j, "actual-size", bytes);
+}
+
+static bool
+is_raw (const struct vmdk_disk *disk)
+{
+  struct vmdk_extent_info extent;
+
+  vmdk_get_extent (disk, 0, 0, &extent);
+  return strcmp (extent.format, "raw") == 0;
+}
+
+static void
 write_link (struct json *j, const struct vmdk_disk *disk, size_t link)
 {
   struct vmdk_extent_info extent;
@@ -384,7 +407,7 @@ write_link (struct json *j, const struct vmdk_disk *disk, size_t link)
   if (info.has_descriptor)
     write_header (j, &info);
   json_uint (j, "size", info.size);
-  json_uint (j, "actual-size", link_usage (disk, link, &info));
+  write_usage (j, disk, link, &info);
   json_array (j, "extents", false);
   for (i = 0; i < info.nr_extents; i++) {
     vmdk_get_extent (disk, link, i, &extent);
@@ -407,9 +430,9 @@ write_disk (const struct vmdk_disk *disk, const char *file,
   vmdk_get_link (disk, 0, &top);
   json_object (&j, NULL, false);
   json_string (&j, "filename", file);
-  json_string (&j, "format", "vmdk");
+  json_string (&j, "format", is_raw (disk) ? "raw" : "vmdk");
   json_uint (&j, "virtual-size", vmdk_size (disk));
-  json_uint (&j, "actual-size", link_usage (disk, 0, &top));
+  write_usage (&j, disk, 0, &top);
   json_string (&j, "description", description);
   write_optional (&j, "create-type", top.create_type);
   json_array (&j, "links", false);
@@ -422,9 +445,13 @@ write_disk (const struct vmdk_disk *disk, const char *file,
 static int
 run (const struct settings *s)
 {
-  struct vmdk_disk *const disk = open_disk (s);
+  const int status = info_ova (s);
+  struct vmdk_disk *disk;
   char *description;
 
+  if (status != -1)
+    return status;
+  disk = open_disk (s);
   if (disk == NULL)
     return STATUS_FAILED;
   description = vmdk_describe (disk);
@@ -441,5 +468,6 @@ const struct command info_command = {
   .help = help,
   .options = options,
   .set = set_option,
+  .takes_uri = true,
   .run = run,
 };
