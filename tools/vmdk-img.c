@@ -24,8 +24,11 @@
 
 static const struct command *const commands[] = {
   &check_command,
+  &create_command,
   &info_command,
   &map_command,
+  &rebuild_descriptor_command,
+  &snapshot_command,
 };
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])
 

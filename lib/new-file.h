@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright The nbdkit-vmdk authors
+ *
+ * A file that is being made.  It has no name until it is complete and
+ * durable, so that nobody sees half of it, and nothing is left behind by
+ * a program that was killed.
+ */
+
+#ifndef VMDK_NEW_FILE_H
+#define VMDK_NEW_FILE_H
+
+#include "store.h"
+
+struct new_file {
+  struct store *store;  /* empty at first, and writable; it reads as zero
+                           where nothing was written, punching works */
+  char *path;           /* that it will have */
+  bool force;
+  /* new-file.c's own */
+  int folder;
+  char *base;           /* of path, in the folder */
+  char *temporary;      /* its hidden name; NULL: it really has none */
+  struct store *former; /* the file that it replaces, locked; NULL: none */
+  bool published;
+};
+
+/* NULL: reported.  Without force, fails with EEXIST if there is such a
+ * file already.  With it, what is there must be a regular file that nobody
+ * uses (EAGAIN); it is locked as by a writer until new_file_free.
+ */
+extern struct new_file *new_file_begin (const struct vmdk_log *log,
+                                        const char *path, bool force);
+
+/* Makes all durable, and then gives them their names: in this order, so
+ * that the last one should be the one that names the others.  With force,
+ * a single file replaces the former one at once; of several, the last
+ * one's former file goes first, so that there is never a mixture.  -1:
+ * reported; what had got its name lost it again, unless it alone has
+ * replaced a former file.
+ */
+extern int new_files_publish (struct new_file *const *files, size_t n);
+
+/* Also makes it vanish, if it wasn't published.  NULL is allowed. */
+extern void new_file_free (struct new_file *f);
+
+#endif /* VMDK_NEW_FILE_H */
