@@ -24,6 +24,7 @@
 
 static const struct command *const commands[] = {
   &check_command,
+  &convert_command,
   &create_command,
   &info_command,
   &map_command,
