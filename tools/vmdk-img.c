@@ -24,10 +24,13 @@
 
 static const struct command *const commands[] = {
   &check_command,
+  &commit_command,
   &convert_command,
   &create_command,
+  &fix_cid_command,
   &info_command,
   &map_command,
+  &pull_command,
   &rebuild_descriptor_command,
   &snapshot_command,
 };
