@@ -342,12 +342,29 @@ struct visit {
   uint32_t cid;
 };
 
+/* What was added to it is zero, and it isn't the former content. */
+static void
+compare_new_size (struct visit *x)
+{
+  const uint64_t old = x->s->guest.size;
+  uint64_t i;
+
+  if (x->s->has_cid && x->cid == x->s->cid)
+    verdict_set (x->v, STALE_CID, "the disk has its new size, but the content "
+                 "ID is still %08" PRIx32, x->cid);
+  for (i = (old + BLOCK - 1) / BLOCK; i * BLOCK < x->guest.size; i++)
+    if (blob_block (&x->guest, i))
+      verdict_set (x->v, CHANGED, "what was added isn't zero near offset %"
+                   PRIu64, i * BLOCK);
+}
+
 static void
 read_and_compare (struct visit *x, struct vmdk_disk *disk)
 {
+  const uint64_t size = vmdk_size (disk);
   bool differs;
 
-  if (vmdk_size (disk) != x->s->guest.size) {
+  if (size != x->s->guest.size && size != x->s->new_size) {
     verdict_set (x->v, CHANGED, "the disk has another size");
     return;
   }
@@ -357,6 +374,8 @@ read_and_compare (struct visit *x, struct vmdk_disk *disk)
     return;
   }
   model_compare (x->m, &x->guest, x->tick, &differs, x->v);
+  if (x->v->outcome == GOOD && size != x->s->guest.size)
+    compare_new_size (x);
   if (x->v->outcome == GOOD && differs && x->s->has_cid && !x->s->foreign &&
       x->cid == x->s->cid)
     verdict_set (x->v, STALE_CID, "the content differs, but the content ID "

@@ -367,6 +367,72 @@ do_race (struct run *r)
   close_disk (r);
 }
 
+/* What vmdk-img does to a disk in place. */
+
+static void
+start_operation (struct run *r)
+{
+  collect_nothing ();
+  r->disk = vmdk_open (&r->s->options);
+  if (r->disk == NULL)
+    give_up (r, "opening");
+}
+
+static void
+do_compact (struct run *r)
+{
+  const struct vmdk_progress progress = { .fn = NULL };
+  uint64_t freed;
+
+  start_operation (r);
+  if (vmdk_compact (r->disk, false, &progress, &freed) == -1)
+    give_up (r, "compacting");
+  close_disk (r);
+}
+
+/* After a time in which it was written. */
+static void
+do_write_compact (struct run *r)
+{
+  do_zero (r);
+  do_compact (r);
+}
+
+static void
+resize (struct run *r, uint64_t sectors)
+{
+  const struct vmdk_progress progress = { .fn = NULL };
+
+  start_operation (r);
+  r->s->new_size = vmdk_size (r->disk) + sectors * SECTOR;
+  /* The header may have changed before the descriptor. */
+  snprintf (r->s->known[3], sizeof r->s->known[3], "capacity-mismatch");
+  if (vmdk_resize (r->disk, r->s->new_size, &progress) == -1)
+    give_up (r, "resizing");
+  close_disk (r);
+}
+
+/* Within the last table. */
+static void
+do_resize (struct run *r)
+{
+  resize (r, 5);
+}
+
+static void
+do_resize_far (struct run *r)
+{
+  resize (r, 8000);
+}
+
+/* With tables and directories that are behind the grains. */
+static void
+do_resize_compact (struct run *r)
+{
+  resize (r, 8000);
+  do_compact (r);
+}
+
 /* The list. */
 
 #define WORK(NAME, IMAGE, RUN, ...) \
@@ -420,6 +486,18 @@ static const struct workload workloads[] = {
   WORK ("big-growth", "big", do_growth),
   WORK ("bigcowd-growth", "bigcowd", do_growth),
   WORK ("many-tables", "many", do_many_tables, .table_cache = 1),
+  WORK ("resize-mono", "mono", do_resize_far),
+  WORK ("resize-mono-table", "mono", do_resize),
+  WORK ("resize-single", "single", do_resize_far),
+  WORK ("resize-flat", "flat", do_resize_far),
+  WORK ("resize-flat-in-place", "flat", do_resize_far, .no_replace = true),
+  WORK ("compact-mono", "holes", do_compact),
+  WORK ("compact-no-punch", "holes", do_compact, .no_punch = true),
+  WORK ("compact-tables", "holestables", do_compact),
+  WORK ("compact-split", "holessplit", do_compact),
+  WORK ("compact-cowd", "holescowd", do_compact),
+  WORK ("compact-resized", "holes", do_resize_compact),
+  WORK ("compact-written", "holes", do_write_compact),
 };
 
 const struct workload *

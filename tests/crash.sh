@@ -69,6 +69,13 @@ make_crash_images ()
   make_image big sparse size=131072 grain=2048 alloc=0,3
   make_image bigcowd cowd size=131072 grain=2048 alloc=0,3
   make_image many sparse size=7680 grain=1 gtes=128 alloc=random:2
+  make_image holes sparse size=2047 grain=8 gtes=128 order=random \
+    alloc=random:50,every:3/b
+  make_image holestables sparse size=2048 grain=8 gtes=128 order=random \
+    alloc=random:50,every:3/b tables=end
+  make_image holessplit split piece=1024 kind=sparse size=2048 grain=8 \
+    gtes=128 alloc=random:50,every:3/b order=random
+  make_image holescowd cowd size=9000 alloc=random:5,every:9/b
   make_qemu_image qemu 2M
   # A device has something behind what is used.
   for i in device chaindevice; do

@@ -6,7 +6,7 @@
 # has what was flushed and what nobody wrote, and can be written again.
 #
 # Environment: CRASH_STATES=N  states for each of the workloads, of which
-#                              there are about 45
+#                              there are about 55
 #              CRASH_SEED=N    other requests, other states
 
 . ./functions.sh

@@ -25,6 +25,7 @@
 static const struct command *const commands[] = {
   &check_command,
   &commit_command,
+  &compact_command,
   &convert_command,
   &create_command,
   &fix_cid_command,
@@ -32,6 +33,7 @@ static const struct command *const commands[] = {
   &map_command,
   &pull_command,
   &rebuild_descriptor_command,
+  &resize_command,
   &snapshot_command,
 };
 #define NR_COMMANDS (sizeof commands / sizeof commands[0])
