@@ -33,6 +33,7 @@ static const struct command *const commands[] = {
   &map_command,
   &pull_command,
   &rebuild_descriptor_command,
+  &repair_command,
   &resize_command,
   &snapshot_command,
 };
