@@ -2,43 +2,55 @@
  * Copyright The nbdkit-vmdk authors
  *
  * vmdk-img map: where each range of the guest's disk is.  Printed as it
- * is found: the map of a large disk needn't fit into memory.
+ * is found: the map of a large disk needn't fit into memory.  Or drawn.
  */
 
 #include <config.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "json.h"
-#include "vmdk-img.h"
+#include "output.h"
+#include "svg.h"
 
 enum {
-  OPT_LENGTH = OWN_OPTIONS,
+  OPT_FORCE = OWN_OPTIONS,
+  OPT_LENGTH,
   OPT_OFFSET,
+  OPT_SVG,
 };
 
 static const struct option options[] = {
+  { "force", no_argument, NULL, OPT_FORCE },
   { "length", required_argument, NULL, OPT_LENGTH },
   { "offset", required_argument, NULL, OPT_OFFSET },
+  { "svg", required_argument, NULL, OPT_SVG },
   { NULL, 0, NULL, 0 },
 };
 
 static const char help[] =
 "  --offset=SIZE           begin there (default: 0)\n"
-"  --length=SIZE           go that far (default: to the end of the disk)\n";
+"  --length=SIZE           go that far (default: to the end of the disk)\n"
+"  --svg=PICTURE           draw it instead, to this file (-: standard output)\n"
+"  --force                 replace PICTURE if it exists\n";
 
 /* What these options said. */
 static uint64_t first_byte;
 static uint64_t most_bytes = UINT64_MAX;
+static const char *svg;
+static bool force;
 
 static void
 set_option (const struct settings *s, int option, const char *value)
 {
-  if (option == OPT_LENGTH)
-    most_bytes = parse_size (s, "length", value);
-  else
-    first_byte = parse_size (s, "offset", value);
+  switch (option) {
+  case OPT_FORCE: force = true; break;
+  case OPT_LENGTH: most_bytes = parse_size (s, "length", value); break;
+  case OPT_OFFSET: first_byte = parse_size (s, "offset", value); break;
+  case OPT_SVG: svg = value; break;
+  }
 }
 
 static const char *const status_names[] = {
@@ -137,16 +149,60 @@ map_as_json (struct vmdk_disk *disk, uint64_t offset, uint64_t length)
 }
 
 static int
+draw_to (const struct settings *s, struct vmdk_disk *disk, struct output *o)
+{
+  const struct vmdk_progress progress = progress_begin (s);
+  struct picture *const p = picture_new (disk, &progress);
+  const int err = errno;
+
+  progress_end ();
+  errno = err;
+  if (p == NULL) {
+    output_drop (o);
+    return -1;
+  }
+  svg_write (o->file, disk, s->open.file, p);
+  picture_free (p);
+  return output_end (o);
+}
+
+static int
+draw (const struct settings *s, struct vmdk_disk *disk)
+{
+  struct output o;
+
+  if (output_begin (&o, svg, force, disk) == -1)
+    return STATUS_FAILED;
+  return status_of (draw_to (s, disk, &o));
+}
+
+static void
+check_options (const struct settings *s)
+{
+  if (svg == NULL && force)
+    usage_error (s->command, "--force is for --svg=PICTURE");
+  if (svg && (first_byte > 0 || most_bytes < UINT64_MAX))
+    usage_error (s->command, "--svg draws all of the disk, without --offset "
+                 "and --length");
+  if (svg && s->json)
+    usage_error (s->command, "--svg and --json can't both be done");
+}
+
+static int
 run (const struct settings *s)
 {
-  struct vmdk_disk *const disk = open_disk (s);
+  struct vmdk_disk *disk;
   int status = STATUS_FAILED;
   uint64_t size, length;
 
+  check_options (s);
+  disk = open_disk (s);
   if (disk == NULL)
     return STATUS_FAILED;
   size = vmdk_size (disk);
-  if (first_byte > size)
+  if (svg)
+    status = draw (s, disk);
+  else if (first_byte > size)
     error_message ("%s: offset %" PRIu64 " is past the end of the disk, which "
                    "has %" PRIu64 " bytes", s->open.file, first_byte, size);
   else {
@@ -162,9 +218,10 @@ run (const struct settings *s)
 
 const struct command map_command = {
   .name = "map",
-  .summary = "Prints where each range of the guest's disk is",
+  .summary = "Prints or draws where each range of the guest's disk is",
   .help = help,
   .options = options,
   .set = set_option,
+  .takes_uri = true,
   .run = run,
 };
