@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright The nbdkit-vmdk authors
 #
-# vmdk-img: wrong options, files that aren't there, help, and output that
-# can't be written.
+# vmdk-img, all its commands: wrong options, files that aren't there, help,
+# and output that can't be written.
 
 . ./functions.sh
 requires python3
@@ -11,25 +11,43 @@ requires python3
 cd "$scratch"
 $vmdkgen sparse size=2048 disk.vmdk
 
+commands=$("$vmdk_img" --help | sed -n 's/^  \([a-z][a-z-]*\)  .*/\1/p')
+[ "$(wc -w <<< "$commands")" -ge 13 ] || fail "hardly any commands: $commands"
+
 # refuses PATTERN ARGS...: exit status 1, one line that also says where
 # help is, and no output.
 refuses ()
 {
+  expect_error "^vmdk-img: $1\.  Try 'vmdk-img ([a-z-]+ )?--help'\$" \
+    exits_with_1 "${@:2}"
+  [ ! -s expect_error.out ] || fail "it prints something: ${*:2}"
+}
+exits_with_1 ()
+{
   local status=0
 
-  expect_error "^vmdk-img: $1\.  Try 'vmdk-img ([a-z]+ )?--help'\$" \
-    "$vmdk_img" "${@:2}"
-  "$vmdk_img" "${@:2}" >out 2>/dev/null </dev/null || status=$?
-  [ "$status" = 1 ] || fail "exit status $status: ${*:2}"
-  [ ! -s out ] || fail "it prints something: ${*:2}"
+  "$vmdk_img" "$@" || status=$?
+  [ $status = 1 ] || echo "exit status $status" >&2
+  return $status
 }
 
 refuses 'no command was named'
 refuses 'frob: no such command' frob disk.vmdk
 refuses '--frob: no such option.*' --frob
 refuses '-x: no such option' -x
-refuses 'map: no file was named' map
-refuses 'info: no file was named' info --json
+for command in $commands; do
+  refuses "$command: no file was named" $command
+  refuses "$command: no file was named" $command --json -q --
+  refuses '--frob: no such option.*' $command --frob disk.vmdk
+  refuses '-x: no such option' $command -x disk.vmdk
+  refuses '--cid-check=: not fail, warn or off' $command --cid-check= x y
+  [ $command = rebuild-descriptor ] ||
+    refuses "$command: (one file is enough|too many words): '[bc]'.*" \
+            $command a b c
+done
+refuses 'convert: too few words; .*' convert disk.vmdk
+refuses 'resize: too few words; .*' resize disk.vmdk
+refuses "compact: one file is enough: 'b'" compact disk.vmdk b
 refuses "check: one file is enough: 'b'" check disk.vmdk b
 refuses '--frob: no such option.*' info --frob disk.vmdk
 refuses '--offset=1: no such option.*' info --offset=1 disk.vmdk
@@ -54,12 +72,41 @@ refuses "--debug: '' is no topic" info --debug=chain, disk.vmdk
 #----------------------------------------------------------------------
 # Files.  The reason comes from the library, once.
 
+# with FILE COMMAND: sets $args to what the command needs to have it as the
+# disk that it looks at.
+with ()
+{
+  case $2 in
+    create) args=(create --parent="$1" new.vmdk) ;;
+    convert) args=(convert "$1" new.vmdk) ;;
+    resize) args=(resize "$1" 1G) ;;
+    *) args=("$2" "$1") ;;
+  esac
+}
+
+mkdir dir
+echo hello > text.vmdk
+ln -s loop.vmdk loop.vmdk
+mkfifo fifo.vmdk
+before=$(ls -A)
+for command in $commands; do
+  with none.vmdk $command
+  # Of that one it is the extents that are missing.
+  [ $command = rebuild-descriptor ] ||
+    expect_error '^vmdk-img: none.vmdk: No such file or directory$' \
+      "$vmdk_img" "${args[@]}"
+  for file in dir text.vmdk fifo.vmdk ''; do
+    with "$file" $command
+    expect_error '^vmdk-img: ' timeout 20 "$vmdk_img" "${args[@]}"
+  done
+done
+for file in none/x.vmdk dir/ /dev/null text.vmdk/x loop.vmdk; do
+  expect_error '^vmdk-img: ' timeout 20 "$vmdk_img" repair "$file"
+done
+[ "$(ls -A)" = "$before" ] || fail "something was made: $(ls -A)"
+[ "$(cat text.vmdk)" = hello ] || fail "text.vmdk was changed"
 for command in info map check; do
-  expect_error '^vmdk-img: none.vmdk: No such file or directory$' \
-    "$vmdk_img" $command none.vmdk
   expect_error '^vmdk-img: .*\.: .*directory' "$vmdk_img" $command .
-  echo hello > text.vmdk
-  expect_error '^vmdk-img: text.vmdk: ' "$vmdk_img" $command --json text.vmdk
 done
 # A file that is called like an option.
 cp disk.vmdk ./--json
@@ -84,14 +131,21 @@ fi
 
 "$vmdk_img" --help > help 2>err
 [ ! -s err ] || fail "--help prints on stderr"
-for command in info map check; do
-  grep -q "^  $command " help || fail "--help does not list $command"
+for command in $commands; do
   "$vmdk_img" $command --help > $command.help
   "$vmdk_img" $command -h | diff $command.help - >&2 || fail "-h is not --help"
   grep -q "^usage: vmdk-img $command " $command.help || fail "$command --help"
 done
 "$vmdk_img" --version | grep -q -E '^vmdk-img .* [0-9]+\.[0-9]+\.[0-9]+$' ||
   fail "no version"
+
+# Each command has its section in the man page, and its synopsis.
+for command in $commands; do
+  pod=$top_srcdir/tools/vmdk-img.pod
+  grep -q -x "=head2 $command" "$pod" || fail "no section about $command"
+  [ "$(grep -c "^ vmdk-img $command " "$pod")" -ge 2 ] ||
+    fail "no synopsis of $command"
+done
 
 # Each option is in the man page, and back.
 cat ./*.help | grep -o -E -e '--[a-z][a-z-]+' | sort -u > in-help

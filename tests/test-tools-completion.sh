@@ -23,22 +23,36 @@ completes ()
     fail "completing '$*' gives '${COMPREPLY[*]}' instead of '$expected'"
 }
 
+# complete_all WORD...: prints what completing the last word gives.
+complete_all ()
+{
+  COMP_WORDS=("$vmdk_img" "$@")
+  COMP_CWORD=$#
+  _vmdk_img vmdk-img "${!#}" x || :
+  printf '%s\n' "${COMPREPLY[@]}"
+}
+
 cd "$scratch"
 mkdir folder
 touch 'a disk.vmdk' B.VMDK notes.txt
 
 completes info in
-completes 'check|info|map' ''
+[ "$(complete_all '')" = "$("$vmdk_img" --help |
+  sed -n 's/^  \([a-z][a-z-]*\)  .*/\1/p')" ] ||
+  fail "not the commands that --help lists"
 completes 'a disk.vmdk' info a
 completes B.VMDK info --json B
 completes folder map f
 completes notes.txt check notes
 completes --json info --js
-completes --force-share check --fo
+completes --force-share check --force-
 
-# Each command that is offered exists.
-COMP_WORDS=(vmdk-img '') COMP_CWORD=1
-_vmdk_img vmdk-img '' vmdk-img
-for command in "${COMPREPLY[@]}"; do
-  "$vmdk_img" "$command" --help >/dev/null || fail "no command $command"
+# Each command that is offered exists, and each of its options.
+commands=$(complete_all '')
+[ "$(wc -w <<< "$commands")" -ge 3 ] || fail "hardly any commands"
+for command in $commands; do
+  "$vmdk_img" "$command" --help > help || fail "no command $command"
+  for option in $(complete_all "$command" --); do
+    grep -q -E -e "(^|[ ,])$option" help || fail "no option $command $option"
+  done
 done
