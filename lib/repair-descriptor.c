@@ -391,19 +391,25 @@ repair_new_cid (struct repair *r, struct link *l)
 
 /* Flat extents. */
 
+/* What is missing was lost, and has been read as zero. */
 int
 repair_flat (struct extent *e, struct repair *r)
 {
-  uint64_t end;
+  const uint64_t old_size = e->store->size;
+  uint64_t start, end;
 
   if (!repair_has (r, e, "flat-too-short"))
     return 0;
   end = e->line->offset + e->size;
+  start = e->start +
+    (old_size > e->line->offset ? old_size - e->line->offset : 0);
   if (store_resize (e->store, end) == -1) {
     vmdk_error (&r->log, "%s: making it longer: %m", e->store->name);
     return -1;
   }
+  r->result->content_changed = true;
   repair_done (r, "flat-too-short", e->store->name, "has %" PRIu64 " bytes "
-               "now; what was missing is zero", end);
+               "now; guest bytes %" PRIu64 " to %" PRIu64 " were missing, and "
+               "are zero", end, start, e->start + e->size - 1);
   return 0;
 }

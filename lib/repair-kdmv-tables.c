@@ -131,11 +131,11 @@ find_neighbour (const struct kdmv *k, unsigned copy, uint64_t number,
 
 /* Where the table must be by those before and behind; 0: they don't say. */
 static int
-guess_table (struct kdmv *k, unsigned copy, uint64_t number, uint64_t *guess)
+guess_by_neighbours (struct kdmv *k, unsigned copy, uint64_t number,
+                     uint64_t *guess)
 {
   const uint64_t size = sparse_gt_bytes (&k->sp);
-  uint64_t before[2], behind[2], value;
-  bool looks;
+  uint64_t before[2], behind[2];
 
   *guess = 0;
   if (find_neighbour (k, copy, number - 1, &before[0]) == -1 ||
@@ -148,15 +148,139 @@ guess_table (struct kdmv *k, unsigned copy, uint64_t number, uint64_t *guess)
     *guess = before[0] + size;
   else if (number == 0 && behind[0] > size && behind[1] - behind[0] == size)
     *guess = behind[0] - size;
-  if (*guess == 0)
-    return 0;
-  if (k->sp.format->decode_gde (&k->sp, *guess / SECTOR_SIZE, &value) !=
-      ENTRY_PLACE)
-    *guess = 0;
-  else if (looks_like_table (k, *guess, &looks) == -1)
+  return 0;
+}
+
+/* Whether a directory is there, or a table that any other entry names. */
+static int
+is_taken (const struct kdmv *k, unsigned copy, uint64_t number,
+          uint64_t guess, bool *taken)
+{
+  const struct sparse *const sp = &k->sp;
+  const uint64_t end = guess + sparse_gt_bytes (sp);
+  uint64_t i, position;
+  unsigned c;
+
+  *taken = false;
+  for (c = 0; c < 2 && !*taken; c++) {
+    *taken = sp->gd[c] && sp->gd[c] < end &&
+      guess < sp->gd[c] + sparse_gd_bytes (sp);
+    for (i = 0; sp->gd[c] && i < sp->nr_gts && !*taken; i++) {
+      if (repair_find_table (sp, c, i, &position) == -1)
+        return -1;
+      *taken = position != 0 && (c != copy || i != number) &&
+        position < end && guess < position + sparse_gt_bytes (sp);
+    }
+  }
+  return 0;
+}
+
+static int
+compare_places (const void *a, const void *b)
+{
+  const uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+  return x < y ? -1 : x > y;
+}
+
+/* The grains of a table, sorted. */
+static int
+load_places (const struct kdmv *k, uint64_t table, uint64_t *places,
+             size_t *nr)
+{
+  const struct sparse *const sp = &k->sp;
+  uint8_t *const buf = malloc (sparse_gt_bytes (sp));
+  size_t i;
+  int r = -1;
+
+  *nr = 0;
+  if (buf == NULL)
+    vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
+  else
+    r = store_pread (sp->tables, buf, sparse_gt_bytes (sp), table);
+  for (i = 0; r == 0 && i < sp->gtes_per_gt; i++)
+    *nr += sp->format->decode_gte (sp, le32_at (buf + i * 4), &places[*nr]) ==
+      ENTRY_PLACE;
+  free (buf);
+  qsort (places, *nr, sizeof places[0], compare_places);
+  return r;
+}
+
+/* Whether two tables name the same grain, or the second one a grain that is
+ * where the first table is.
+ */
+static bool
+contradicts (const struct kdmv *k, uint64_t guess, const uint64_t *a,
+             size_t nr_a, const uint64_t *b, size_t nr_b)
+{
+  size_t i, j = 0;
+
+  for (i = 0; i < nr_b; i++) {
+    while (j < nr_a && a[j] < b[i])
+      j++;
+    if ((j < nr_a && a[j] == b[i]) ||
+        (b[i] < guess + sparse_gt_bytes (&k->sp) &&
+         guess < b[i] + k->sp.e.grain_size))
+      return true;
+  }
+  return false;
+}
+
+/* An old table that was moved away from there has grains that others have,
+ * too; data aren't a table at all.
+ */
+static int
+is_stale (const struct kdmv *k, uint64_t number, uint64_t guess, bool *stale)
+{
+  const struct sparse *const sp = &k->sp;
+  uint64_t *const a = calloc (2 * sp->gtes_per_gt, sizeof *a);
+  uint64_t *const b = a ? a + sp->gtes_per_gt : NULL;
+  uint64_t i, table;
+  size_t nr_a, nr_b;
+  int r = -1;
+
+  *stale = false;
+  if (a == NULL)
+    vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
+  else
+    r = load_places (k, guess, a, &nr_a);
+  for (i = 0; r == 0 && i < 2 * sp->nr_gts && !*stale; i++) {
+    table = 0;
+    if (i / 2 != number)
+      r = repair_find_table (sp, i % 2, i / 2, &table);
+    if (r == -1 || table == 0)
+      continue;
+    r = load_places (k, table, b, &nr_b);
+    *stale = r == 0 && contradicts (k, guess, a, nr_a, b, nr_b);
+  }
+  free (a);
+  return r;
+}
+
+/* 0: it isn't known, or in doubt: what is wrong would be worse than what is
+ * lost.
+ */
+static int
+guess_table (struct kdmv *k, unsigned copy, uint64_t number, uint64_t *guess)
+{
+  uint64_t at, value;
+  bool looks, taken, stale;
+
+  *guess = 0;
+  if (guess_by_neighbours (k, copy, number, &at) == -1)
     return -1;
-  else if (!looks)
-    *guess = 0;
+  if (at == 0 || k->sp.format->decode_gde (&k->sp, at / SECTOR_SIZE, &value)
+      != ENTRY_PLACE)
+    return 0;
+  if (looks_like_table (k, at, &looks) == -1 ||
+      is_taken (k, copy, number, at, &taken) == -1)
+    return -1;
+  if (!looks || taken)
+    return 0;
+  if (is_stale (k, number, at, &stale) == -1)
+    return -1;
+  if (!stale)
+    *guess = at;
   return 0;
 }
 
@@ -166,26 +290,57 @@ directory_name (unsigned copy)
   return copy ? "redundant grain directory" : "grain directory";
 }
 
-/* No other table begins there, and the same data are there as in the copy.
- * 0: the table itself decides.
+/* The guest reads by the first directory. */
+static void
+tell_change (struct repair *r, struct kdmv *k, const struct check_place *p,
+             const char *what)
+{
+  r->result->content_changed = true;
+  repair_grains (r, p->code, &k->sp.e, p->number * k->sp.gtes_per_gt,
+                 k->sp.gtes_per_gt, what);
+}
+
+/* Whether the guest read something else so far than with this table.  Where
+ * an entry was invalid, it read nothing.
  */
 static int
-use_guess (struct repair *r, struct kdmv *k, const struct check_place *p,
-           bool *done)
+changes_content (struct kdmv *k, const struct check_place *p, uint64_t table,
+                 bool *changes)
+{
+  bool same = true;
+
+  *changes = false;
+  if (p->copy != 0 || p->kind == AT_GDE_INVALID)
+    return 0;
+  if (p->kind == AT_GDE_ONE_SIDED)
+    return k->sp.unclean ? 0 : looks_like_table (k, table, changes);
+  if (repair_kdmv_same_table (k, p->position, table, &same) == -1)
+    return -1;
+  *changes = !same;
+  return 0;
+}
+
+static const char read_otherwise[] =
+  "were read by a table that isn't theirs, and are read by their own now";
+
+static int
+use_guess (struct repair *r, struct kdmv *k, const struct check_place *p)
 {
   uint64_t guess;
+  bool changes;
 
-  *done = false;
   if (guess_table (k, p->copy, p->number, &guess) == -1)
     return -1;
   if (guess == 0)
     return 0;
-  if (repair_set_gde (&k->sp, p->copy, p->number, guess / SECTOR_SIZE) == -1)
+  if (changes_content (k, p, guess, &changes) == -1 ||
+      repair_set_gde (&k->sp, p->copy, p->number, guess / SECTOR_SIZE) == -1)
     return -1;
   repair_done (r, p->code, k->sp.e.store->name, "entry %" PRIu64 " of the %s "
                "names the table at offset %" PRIu64 " now, between those of "
                "its neighbours", p->number, directory_name (p->copy), guess);
-  *done = true;
+  if (changes)
+    tell_change (r, k, p, read_otherwise);
   return 0;
 }
 
@@ -193,14 +348,20 @@ static int
 use_copy (struct repair *r, struct kdmv *k, const struct check_place *p,
           uint64_t from, const char *of)
 {
-  bool done;
+  bool done, changes = false;
 
-  if (append_table (k, p->copy, p->number, from, &done) == -1)
+  if ((from != p->position && changes_content (k, p, from, &changes) == -1) ||
+      append_table (k, p->copy, p->number, from, &done) == -1)
     return -1;
-  if (done)
-    repair_done (r, p->code, k->sp.e.store->name, "entry %" PRIu64 " of the "
-                 "%s names a new table now, at the end of the file, a copy of "
-                 "%s", p->number, directory_name (p->copy), of);
+  if (!done)
+    return 0;
+  repair_done (r, p->code, k->sp.e.store->name, "entry %" PRIu64 " of the "
+               "%s names a new table now, at the end of the file, a copy of "
+               "%s", p->number, directory_name (p->copy), of);
+  if (changes)
+    tell_change (r, k, p, p->kind == AT_GDE_ONE_SIDED ? "read as if they had "
+                 "never been written, and have the data of the other "
+                 "directory's table now" : read_otherwise);
   return 0;
 }
 
@@ -217,12 +378,9 @@ use_nothing (struct repair *r, struct kdmv *k, const struct check_place *p)
   repair_done (r, p->code, k->sp.e.store->name, "entry %" PRIu64 " of the %s "
                "names a new, empty table now", p->number,
                directory_name (p->copy));
-  if (p->copy == 0 && k->sp.gd[1] == 0) {
-    r->result->content_changed = true;
-    repair_grains (r, p->code, &k->sp.e, p->number * k->sp.gtes_per_gt,
-                   k->sp.gtes_per_gt, "were in a grain table that is lost; "
-                   "they read as if they had never been written");
-  }
+  if (p->copy == 0)
+    tell_change (r, k, p, "were in a grain table that is lost; they read as "
+                 "if they had never been written");
   return 0;
 }
 
@@ -244,27 +402,109 @@ shares_all (const struct kdmv *k, const struct check_place *p, bool *all)
   return 0;
 }
 
+/* The table of the same number that the other directory names; 0: there is
+ * none that is in order.
+ */
+static int
+find_mirror (const struct repair *r, const struct kdmv *k,
+             const struct check_place *p, uint64_t *mirror)
+{
+  const unsigned other = !p->copy;
+
+  *mirror = 0;
+  if (k->sp.gd[other] == 0 || is_at_fault (r, &k->sp.e, other, p->number))
+    return 0;
+  if (repair_find_table (&k->sp, other, p->number, mirror) == -1)
+    return -1;
+  if (*mirror == p->position)
+    *mirror = 0;
+  return 0;
+}
+
+static const char the_other[] = "the other directory's";
+
+/* Of entries that share a table, the check blames the later one.  If that is
+ * its own table by the other directory, the others that aren't are wrong.
+ */
+static int
+fix_sharers (struct repair *r, struct kdmv *k, const struct check_place *p,
+             uint64_t mirror, bool *done)
+{
+  struct check_place q = *p;
+  uint64_t position;
+  bool same;
+
+  *done = false;
+  if (repair_kdmv_same_table (k, p->position, mirror, &same) == -1)
+    return -1;
+  for (q.number = 0; same && q.number < p->number; q.number++) {
+    bool own;
+
+    if (repair_find_table (&k->sp, q.copy, q.number, &position) == -1)
+      return -1;
+    if (position != p->position)
+      continue;
+    if (find_mirror (r, k, &q, &mirror) == -1 ||
+        (mirror != 0 && repair_kdmv_same_table (k, p->position, mirror,
+                                                &own) == -1))
+      return -1;
+    if (mirror == 0 || own)
+      continue;
+    if (use_copy (r, k, &q, mirror, the_other) == -1)
+      return -1;
+    *done = true;
+  }
+  return 0;
+}
+
+/* By what is known. */
 static int
 fix_gde (struct repair *r, struct kdmv *k, const struct check_place *p)
 {
-  const unsigned other = !p->copy;
-  uint64_t mirror = 0;
-  bool done;
+  bool done = false;
+  uint64_t mirror;
 
-  if (k->sp.gd[other] && !is_at_fault (r, &k->sp.e, other, p->number) &&
-      repair_find_table (&k->sp, other, p->number, &mirror) == -1)
+  if (find_mirror (r, k, p, &mirror) == -1)
     return -1;
-  if (mirror != 0 && mirror != p->position)
-    return use_copy (r, k, p, mirror, "the other directory's");
-  if (use_guess (r, k, p, &done) == -1)
+  if (mirror != 0 && p->kind == AT_GT_SHARED &&
+      fix_sharers (r, k, p, mirror, &done) == -1)
     return -1;
-  if (done)
+  if (mirror != 0)
+    return done ? 0 : use_copy (r, k, p, mirror, the_other);
+  return use_guess (r, k, p);
+}
+
+/* When nothing else can be done.  Where both directories are at fault, the
+ * first one's entry is given up, and the next round copies that.
+ */
+static int
+give_up_gde (struct repair *r, struct kdmv *k, const struct check_place *p)
+{
+  bool all = false;
+
+  if (p->copy == 1 && is_at_fault (r, &k->sp.e, 0, p->number))
     return 0;
-  if (p->kind == AT_GT_SHARED && shares_all (k, p, &done) == -1)
+  if (p->kind == AT_GT_SHARED && shares_all (k, p, &all) == -1)
     return -1;
-  if (done)
+  if (all)
     return use_copy (r, k, p, p->position, "what was there");
   return use_nothing (r, k, p);
+}
+
+static int
+repair_gdes (struct repair *r, struct kdmv *k, enum check_kind kind,
+             int (*fn) (struct repair *r, struct kdmv *k,
+                        const struct check_place *p))
+{
+  const uint64_t before = r->made;
+  const struct check_place *p;
+  size_t i;
+
+  for (i = 0; r->made - before < MAX_GDES &&
+         (p = repair_next (r, &k->sp.e, kind, &i)); )
+    if (fn (r, k, p) == -1)
+      return -1;
+  return 0;
 }
 
 static int
@@ -305,10 +545,9 @@ repair_kdmv_directories (struct repair *r, struct kdmv *k)
   if (repair_has (r, &k->sp.e, "tables-hopeless"))
     return 0;
   for (j = 0; j < 3 && r->made == before; j++)
-    for (i = 0; r->made - before < MAX_GDES &&
-           (p = repair_next (r, &k->sp.e, kinds[j], &i)); )
-      if (fix_gde (r, k, p) == -1)
-        return -1;
+    if (repair_gdes (r, k, kinds[j], fix_gde) == -1 ||
+        (r->made == before && repair_gdes (r, k, kinds[j], give_up_gde) == -1))
+      return -1;
   for (i = 0; r->made == before &&
          (p = repair_next (r, &k->sp.e, AT_GDE_ZERO, &i)); )
     if (add_tables (r, k, p) == -1)

@@ -203,8 +203,8 @@ fix_descriptor_end (struct repair *r, struct kdmv *k)
 
 /* Directories that aren't where the header says. */
 
-static int
-same_table (struct kdmv *k, uint64_t a, uint64_t b, bool *same)
+int
+repair_kdmv_same_table (struct kdmv *k, uint64_t a, uint64_t b, bool *same)
 {
   const size_t size = sparse_gt_bytes (&k->sp);
   uint8_t *const buf = malloc (2 * size);
@@ -242,7 +242,7 @@ repair_kdmv_is_copy (struct kdmv *k, uint64_t offset, bool *is)
         b > k->sp.e.store->size ||
         sparse_gt_bytes (&k->sp) > k->sp.e.store->size - b)
       *is = a == 0 && b == 0;
-    else if (same_table (k, a, b, is) == -1)
+    else if (repair_kdmv_same_table (k, a, b, is) == -1)
       return -1;
   }
   return 0;

@@ -34,4 +34,8 @@ extern int repair_kdmv_front (struct kdmv *k, uint64_t *front,
  */
 extern int repair_kdmv_is_copy (struct kdmv *k, uint64_t offset, bool *is);
 
+/* Whether the tables at two places say the same. */
+extern int repair_kdmv_same_table (struct kdmv *k, uint64_t a, uint64_t b,
+                                   bool *same);
+
 #endif /* VMDK_REPAIR_KDMV_H */

@@ -127,7 +127,8 @@ give_up (struct repair *r, struct sparse *sp,
 }
 
 /* The file was cut inside of a grain: what is missing has been read as zero,
- * and becomes zero.
+ * and becomes zero.  It is lost, so that the content is another one than
+ * that which children were made for.
  */
 static int
 extend (struct repair *r, struct sparse *sp, const struct check_place *p)
@@ -139,8 +140,10 @@ extend (struct repair *r, struct sparse *sp, const struct check_place *p)
                 sp->e.store->name);
     return -1;
   }
+  r->result->content_changed = true;
   repair_grains (r, p->code, &sp->e, p->number, 1,
-                 "lie where the file ended; what is missing is zero");
+                 "lie where the file ended; what is missing is lost, and zero "
+                 "now");
   return 0;
 }
 

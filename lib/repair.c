@@ -577,12 +577,13 @@ choose_undo (struct repair *r)
   return -1;
 }
 
+/* Of what the file has.  All that is added or cut off counts, too. */
 static int
 count_change (void *opaque, const struct change *c)
 {
   uint64_t *const n = opaque;
 
-  *n += c->nr_after;
+  *n += c->nr_after < c->nr_before ? c->nr_after : c->nr_before;
   return 0;
 }
 
@@ -593,11 +594,12 @@ count_changes (struct repair *r)
 
   for (i = 0; i < r->nr_files; i++) {
     const struct overlay *const o = r->files[i];
+    const uint64_t size = o->base->size;
 
     if (undo_walk (r->files[i], count_change, &r->result->changed_bytes) == -1)
       return -1;
-    if (o->size < o->base->size)
-      r->result->changed_bytes += o->base->size - o->size;
+    r->result->changed_bytes += o->size < size ? size - o->size
+      : o->size - size;
   }
   return 0;
 }

@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "in-use.h"
 #include "le.h"
 #include "resolve.h"
 #include "undo.h"
@@ -32,6 +33,7 @@
 struct target {
   struct store *store;
   uint64_t before, after; /* sizes */
+  uint64_t compared; /* up to there, of what is behind the smaller one */
 };
 
 struct reader {
@@ -166,6 +168,7 @@ open_target (struct reader *r)
   *t = (struct target) {
     .before = le64_at (r->chunk), .after = le64_at (r->chunk + 8),
   };
+  t->compared = t->before < t->after ? t->before : t->after;
   r->chunk[r->length] = '\0';
   line.name = (char *) r->chunk + 16;
   t->store = resolve_extent (r->ctx, r->store->name, r->folder, NULL, &line);
@@ -273,6 +276,50 @@ compare_piece (struct reader *r)
   return 0;
 }
 
+/* What the repair added, or cut off, and no piece has, was and is zero, up
+ * to end: else somebody has written there since, and would lose that.
+ * Pieces come in the order of their offsets.
+ */
+static int
+compare_gap (struct reader *r, uint64_t end)
+{
+  struct target *const t = &r->files[r->nr_files - 1];
+  uint64_t start, stop, size = t->store->size;
+  size_t i, n;
+
+  if (end < size)
+    size = end;
+  for (; t->compared < size; t->compared = start + n) {
+    store_find_data (t->store, t->compared, size, &start, &stop);
+    n = stop - start < sizeof r->buf ? (size_t) (stop - start)
+      : sizeof r->buf;
+    if (store_pread (t->store, r->buf, n, start) == -1)
+      return -1;
+    for (i = 0; i < n; i++)
+      if (r->buf[i] != 0)
+        return report_changed (r, t->store, "at offset", start + i);
+  }
+  return 0;
+}
+
+/* A piece, and what is in front of it. */
+static int
+compare_to_piece (struct reader *r)
+{
+  struct target *t;
+  struct piece p;
+  uint64_t end;
+
+  if (decode_piece (r, &p) == -1 || compare_gap (r, p.offset) == -1 ||
+      compare_piece (r) == -1)
+    return -1;
+  t = &r->files[r->nr_files - 1];
+  end = p.offset + (p.nr_before > p.nr_after ? p.nr_before : p.nr_after);
+  if (end > t->compared)
+    t->compared = end;
+  return 0;
+}
+
 static int
 compare_all (struct reader *r)
 {
@@ -282,10 +329,13 @@ compare_all (struct reader *r)
     return -1;
   while (result == 0 && type != UNDO_END) {
     type = read_chunk (r);
+    if (type != UNDO_BYTES && r->nr_files > 0 &&
+        compare_gap (r, UINT64_MAX) == -1)
+      return -1;
     if (type == UNDO_FILE)
       result = open_target (r);
     else if (type == UNDO_BYTES)
-      result = compare_piece (r);
+      result = compare_to_piece (r);
     else
       result = type == -1 ? -1 : check_end (r);
   }
@@ -328,11 +378,35 @@ check_disk_file (const struct reader *r, const struct vmdk_options *options)
   return -1;
 }
 
+/* A running machine of VMware has it open. */
+static int
+check_in_use (const struct reader *r, struct store *s)
+{
+  struct link l = { .ctx = r->ctx, .store = s };
+  const char *const slash = strrchr (s->name, '/');
+  char *const path = slash == NULL ? strdup (".")
+    : strndup (s->name, slash == s->name ? 1 : (size_t) (slash - s->name));
+  int result = -1;
+
+  if (path == NULL)
+    vmdk_error (&r->ctx->log, "%s: %m", s->name);
+  else
+    l.folder = folder_open (r->ctx, path);
+  if (l.folder)
+    result = in_use_by_vmware (&l, true);
+  folder_close (l.folder);
+  free (path);
+  return result;
+}
+
 static int
 make_writable (const struct reader *r)
 {
   size_t i;
 
+  for (i = 0; i < r->nr_files; i++)
+    if (check_in_use (r, r->files[i].store) == -1)
+      return -1;
   for (i = 0; i < r->nr_files; i++) {
     struct store *const s = r->files[i].store;
 

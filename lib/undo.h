@@ -21,7 +21,9 @@
  * By the bytes before and the CRCs of those after, each sector is seen to be
  * either as it was or as it was made, also if the repair was interrupted.
  * If one is neither, somebody else has changed the file since, and it isn't
- * touched.
+ * touched.  BYTES of a file come in the order of their offsets; what is
+ * behind the smaller of its sizes and in none of them was zero before, or
+ * is zero after it, and must still be.
  */
 
 #ifndef VMDK_UNDO_H

@@ -14,9 +14,9 @@ specs=()
 
 # spoiled CODES CONTENT SPOIL...: adds a case.  CODES are what is found, with
 # blanks between; CONTENT is same, or zero:GRAIN[-GRAIN] for grains that are
-# lost, or GRAIN=GRAIN for one that has the data of another, or - for what isn't
-# compared; SPOIL is as
-# spoil.py takes it.
+# lost, or lost:GRAIN[-GRAIN] if that must be said and the CID must change, or
+# told for what the guest saw otherwise, or GRAIN=GRAIN for one that has the
+# data of another, or - for what isn't compared; SPOIL is as spoil.py takes it.
 spoiled ()
 {
   specs+=("$1;$2;${*:3}")
@@ -37,8 +37,8 @@ expect_content ()
 
   cp --reflink=auto base.raw expected.raw
   case $1 in
-    zero:*)
-      first=${1#zero:} last=${1#*-}
+    zero:*|lost:*)
+      first=${1#*:} last=${1#*-}
       [ "$last" != "$1" ] || last=$first
       first=${first%-*}
       grains expected.raw "$first" 0 $((last - first + 1)) /dev/zero
@@ -60,6 +60,24 @@ summary='{
   dry: (.[0]."dry-run" and (.[0] | has ("undo-file") | not)),
   undo: .[1]."undo-file", complete: .[2].complete }'
 
+# What is lost, or what else the guest sees, is told once, and in the CID.
+tells='[.repairs[] | select (.code == "content-changed" or
+                             (.text | test ("guest bytes .* '
+tells_end='")))] | length == 2'
+
+expect_told ()
+{
+  local what
+
+  case $1 in
+    lost:*) what='(lost|missing)' ;;
+    told) what='now$' ;;
+    *) return 0 ;;
+  esac
+  jq -e '."content-changed" and ('"$tells$what$tells_end"')' done >/dev/null ||
+    { cat done >&2; fail "$2: not told what is lost, or changed"; }
+}
+
 # repair_case CODES CONTENT WHAT: the disk $disk, whose damaged file is $part.
 repair_case ()
 {
@@ -79,6 +97,7 @@ repair_case ()
     cat done after >&2
     fail "$3: expected $expected"
   }
+  expect_told "$2" "$3"
   expect_content "$2"
   [ "$2" = - ] ||
     qemu-img compare -f vmdk -F raw "$disk" expected.raw >qemu 2>&1 ||

@@ -21,6 +21,10 @@ repair_cases base.vmdk
 $vmdkgen flat size=1000 alloc=none base.vmdk base.raw
 spoiled flat-too-short same length=1000
 repair_cases base-flat.vmdk
+grain=512
+$vmdkgen flat size=1000 alloc=all base.vmdk base.raw
+spoiled flat-too-short lost:10-999 length=5120
+repair_cases base-flat.vmdk
 
 # Streams: their tables are made anew from the markers.
 
@@ -87,3 +91,19 @@ cmp before base-sesparse.vmdk
 "$vmdk_img" check --quiet base.vmdk
 "$vmdk_img" repair --quiet --undo base.vmdk
 cmp before base-sesparse.vmdk
+
+# What lies in an archive can only be checked.
+$vmdkgen stream size=1000 alloc=0-5 a.vmdk
+truncate -s -512 a.vmdk
+echo '<Envelope><References><File id="f" href="a.vmdk"/></References>
+<Disk diskId="d" fileRef="f"/></Envelope>' >a.ovf
+python3 - <<'EOF'
+import tarfile
+with tarfile.open ('a.ova', 'w', format = tarfile.USTAR_FORMAT) as t:
+    t.add ('a.ovf')
+    t.add ('a.vmdk')
+EOF
+cp a.ova before
+expect_error "a\\.ova.*: can't be repaired: " "$vmdk_img" repair a.ova
+cmp before a.ova
+[ ! -e a.ova.undo ]

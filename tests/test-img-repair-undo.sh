@@ -101,8 +101,63 @@ cp good.vmdk x.vmdk
 truncate -s +512 x.vmdk
 refused 'x\.vmdk: was changed after the repair' "${undo[@]}"
 
+# written_since FILE COMMAND...: what a repair made longer, without a byte that
+# isn't zero, and then COMMAND wrote there, isn't cut off.
+written_since ()
+{
+  local file=$1
+
+  shift
+  cp "$file" was
+  "$vmdk_img" repair --json y.vmdk >out
+  jq -e '."content-changed" and ."changed-bytes" > 0 and
+         any (.repairs[].text; test ("guest bytes .* (lost|missing)"))' \
+     out >/dev/null || fail "$(cat out)"
+  cp "$file" made
+  cp y.vmdk.undo kept
+  "$@"
+  cp "$file" now
+  expect_error "$file: was changed after the repair" \
+    "$vmdk_img" repair --undo y.vmdk
+  cmp now "$file"
+  cmp kept y.vmdk.undo
+  cp made "$file"
+  "$vmdk_img" repair --quiet --undo y.vmdk
+  cmp was "$file"
+  rm y*.vmdk
+}
+
+write_at ()
+{
+  printf x | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+$vmdkgen flat size=4000 alloc=0-9 y.vmdk
+truncate -s 1M y-flat.vmdk
+written_since y-flat.vmdk write_at y-flat.vmdk 2000000
+$vmdkgen cowd size=4000 grain=8 alloc=0-9 y.vmdk
+truncate -s -2048 y-delta.vmdk
+written_since y-delta.vmdk write_at y-delta.vmdk \
+  $(($(stat -c %s y-delta.vmdk) + 1000))
+$vmdkgen sparse size=4000 grain=8 alloc=0-9 y.vmdk
+truncate -s -2048 y.vmdk
+written_since y.vmdk write_at y.vmdk $(($(stat -c %s y.vmdk) + 2047))
+
+# A virtual machine of VMware has it open.
+cp good.vmdk x.vmdk
+cp keep x.vmdk.undo
+mkdir x.vmdk.lck
+touch x.vmdk.lck/M12345.lck
+refused 'x\.vmdk: .*VMware' "${undo[@]}"
+cd x.vmdk.lck
+expect_error 'x\.vmdk: .*VMware' "$vmdk_img" repair --undo ../x.vmdk
+cd ..
+cmp good.vmdk x.vmdk
+rm -r x.vmdk.lck
+
 # Another disk's, and undo files that aren't sound.
 cp good.vmdk x.vmdk
+cp keep x.vmdk.undo
 cp good.vmdk y.vmdk
 refused 'not of a repair of y\.vmdk' \
   "$vmdk_img" repair --undo=x.vmdk.undo y.vmdk
@@ -113,6 +168,14 @@ $vmdkgen patch x.vmdk.undo 200 u8 77
 refused 'x\.vmdk\.undo: not a sound undo file: .*checksum' "${undo[@]}"
 $vmdkgen patch x.vmdk.undo 20 u32 0xffffffff
 refused 'x\.vmdk\.undo: not a sound undo file: ' "${undo[@]}"
+python3 - <<'EOF'
+import struct, zlib
+old = open ('keep', 'rb').read ()
+new = old[:24] + struct.pack ('<Q', (1 << 63) + 4096) + old[32:-12]
+open ('x.vmdk.undo', 'wb').write (
+    new + old[-12:-4] + struct.pack ('<I', zlib.crc32 (new)))
+EOF
+refused 'x\.vmdk\.undo: not a sound undo file: .*can.t have had' "${undo[@]}"
 echo "something else" >x.vmdk.undo
 refused 'x\.vmdk\.undo: not a sound undo file: ' "${undo[@]}"
 rm x.vmdk.undo

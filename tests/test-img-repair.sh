@@ -26,6 +26,11 @@ spoiled gde-invalid same 'rgde[0]=3'
 spoiled 'gde-zero mirror-differs' same 'gde[1]=0'
 spoiled mirror-differs same 'rgde[1]=0'
 spoiled gt-shared same 'rgde[0]=31'
+spoiled 'gt-shared mirror-differs' same 'rgde[0]=35'
+spoiled 'grain-shared gt-shared mirror-differs' told 'gde[1]=31'
+spoiled 'grain-shared gt-shared mirror-differs' told 'gde[0]=35'
+spoiled 'gde-zero mirror-differs' told 'gde[1]=0'
+spoiled gde-invalid same 'gde[1]=5 rgde[1]=5'
 spoiled directory-misplaced same kdmv.rgdOffset=99999999
 spoiled directory-misplaced same kdmv.rgdOffset=0
 spoiled directory-misplaced same kdmv.gdOffset=99999999
@@ -43,6 +48,8 @@ spoiled grain-shared 400=5 'gte[400]=768'
 spoiled 'grain-shared grain-unaligned' - 'gte[400]=769'
 spoiled gde-invalid same 'gde[0]=99999999'
 spoiled gde-invalid same 'gde[1]=2'
+spoiled gde-invalid lost:0-511 \
+  "gte[5]=$($vmdkgen peek base.vmdk 'gte[520]') gde[0]=99999999"
 spoiled gde-zero zero:520 'gde[1]=0'
 spoiled gte-past-end - length=780000
 spoiled entry-past-capacity same 'gte[700]=300'
@@ -52,4 +59,17 @@ spoiled 'descriptor-misplaced grain-unaligned overhead' same \
   kdmv.overHead=99999999
 spoiled 'grain-unaligned overhead' same kdmv.overHead=24
 spoiled unclean same kdmv.uncleanShutdown=1
+repair_cases base.vmdk
+
+# Tables in any order, as resize and compact leave them: what seems to lie
+# between its neighbours is another one's, or was.
+grain=4096
+$vmdkgen sparse size=20000 grain=8 tables=random alloc=random:70 \
+  base.vmdk base.raw
+for i in 0 1 2 3 4; do
+  spoiled gde-invalid "lost:$((512 * i))-$((512 * i + 511))" \
+    "gde[$i]=5 rgde[$i]=5"
+done
+spoiled gde-invalid lost:0-511 'gde[0]=5 rgde[0]=5 gde[4]=5'
+spoiled gde-invalid lost:0-511 'gde[0]=5 rgde[0]=5 rgde[4]=5'
 repair_cases base.vmdk
