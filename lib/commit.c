@@ -73,7 +73,9 @@ check_links (const struct commit *c)
     return refuse (child, EINVAL, "there is no descriptor in this file, so "
                    "it can't have a parent");
   if (c->parent == NULL)
-    return refuse (child, EINVAL, "it has no parent");
+    return refuse (child, EINVAL, child->desc->parent_hint ||
+                   child->desc->parent_cid != CID_NONE ?
+                   "its parent wasn't opened" : "it has no parent");
   if (c->parent->desc == NULL)
     return refuse (child, EINVAL, "there is no descriptor in its parent, and "
                    "so no content ID");

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -278,7 +279,91 @@ find_child (const struct folder *folder, const struct link *l,
 static bool
 is_same_folder (const struct folder *a, const struct folder *b)
 {
-  return a && b && strcmp (a->absolute, b->absolute) == 0;
+  return a && b && a->absolute && b->absolute &&
+    strcmp (a->absolute, b->absolute) == 0;
+}
+
+/* Extents. */
+
+static bool
+names_file (const struct descriptor *d, int dir, const struct store *s)
+{
+  struct stat st;
+  size_t i;
+
+  for (i = 0; i < d->nr_extents; i++)
+    if (d->extents[i].name &&
+        fstatat (dir, d->extents[i].name, &st, AT_NO_AUTOMOUNT) == 0 &&
+        is_file (s, &st))
+      return true;
+  return false;
+}
+
+/* Names inside of an extent mean little. */
+static bool
+has_extent (int dir, const char *name, const struct store *extent)
+{
+  const struct link none = { .store = (struct store *) extent };
+  struct descriptor *desc = NULL;
+  uint8_t start[8];
+  struct store *s;
+  bool r;
+
+  if (stem_length (name, DISK_SUFFIX) == 0)
+    return false;
+  s = open_other (dir, name, &none, NULL);
+  if (s && store_pread (s, start, sizeof start, 0) == 0 &&
+      extent_magic (start) == MAGIC_NONE)
+    desc = link_peek_descriptor (s);
+  r = desc && names_file (desc, dir, extent);
+  descriptor_free (desc);
+  store_unref (s);
+  return r;
+}
+
+bool
+in_use_as_extent (int folder, const struct store *s, const char *except,
+                  char name[EXCERPT_SIZE])
+{
+  DIR *const list = list_folder (folder, ".");
+  const struct dirent *d;
+  bool found = false;
+
+  if (list == NULL)
+    return false;
+  while (!found && (d = readdir (list))) {
+    found = strcmp (d->d_name, except) != 0 &&
+      has_extent (folder, d->d_name, s);
+    if (found)
+      vmdk_excerpt (name, EXCERPT_SIZE, d->d_name);
+  }
+  closedir (list);
+  return found;
+}
+
+/* In the folder that the file itself lies in, where its name is a symbolic
+ * link to another one.
+ */
+static bool
+find_child_of_file (const struct link *l, const struct link *except,
+                    char *name)
+{
+  char *const path = realpath (l->store->name, NULL);
+  char *const slash = path ? strrchr (path, '/') : NULL;
+  struct folder folder = { .absolute = path };
+  bool found = false;
+
+  if (slash) {
+    slash[slash == path] = '\0';
+    folder.fd = open (path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder.fd >= 0) {
+      if (!is_same_folder (&folder, l->folder))
+        found = find_child (&folder, l, except, name);
+      close (folder.fd);
+    }
+  }
+  free (path);
+  return found;
 }
 
 bool
@@ -288,6 +373,7 @@ in_use_find_child (const struct link *l, const struct link *except,
   if (l->desc == NULL)
     return false;
   return find_child (l->folder, l, except, name) ||
+    find_child_of_file (l, except, name) ||
     (except && !is_same_folder (l->folder, except->folder) &&
      find_child (except->folder, l, except, name));
 }

@@ -29,6 +29,12 @@ extern bool in_use_find_child (const struct link *l,
                                const struct link *except,
                                char name[EXCERPT_SIZE]);
 
+/* Whether a descriptor, a file of its own, in the folder has s as an extent,
+ * other than the one called except; name is its name then.
+ */
+extern bool in_use_as_extent (int folder, const struct store *s,
+                              const char *except, char name[EXCERPT_SIZE]);
+
 /* Refuses (-1, reported, errno is EPERM) if there is one: writing l would
  * destroy that disk.
  */

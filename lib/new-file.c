@@ -66,6 +66,14 @@ fd_path (int fd)
   return p;
 }
 
+/* A disk may have thousands of files. */
+static const char *
+advice (void)
+{
+  return errno != EMFILE ? "" :
+    "; allow more with ulimit -n (systemd: LimitNOFILE)";
+}
+
 /* Where it will be. */
 
 static int
@@ -90,7 +98,8 @@ static int
 find_place (const struct vmdk_log *log, struct new_file *f)
 {
   if (open_folder (f) == -1) {
-    vmdk_error (log, "%s: can't be made: opening its folder: %m", f->path);
+    vmdk_error (log, "%s: can't be made: opening its folder: %m%s", f->path,
+                advice ());
     return -1;
   }
   if (*f->base == '\0') {
@@ -247,7 +256,7 @@ make (const struct vmdk_log *log, struct new_file *f)
   if (fd == -1)
     fd = try_names (f, make_hidden);
   if (fd == -1) {
-    vmdk_error (log, "%s: can't be made: %m", f->path);
+    vmdk_error (log, "%s: can't be made: %m%s", f->path, advice ());
     return -1;
   }
   f->store = store_file_new (log, fd, f->path);
@@ -261,8 +270,28 @@ make (const struct vmdk_log *log, struct new_file *f)
   return 0;
 }
 
-struct new_file *
-new_file_begin (const struct vmdk_log *log, const char *path, bool force)
+/* What nobody else may read, nobody else may read of its successor. */
+static void
+keep_mode (const struct new_file *f)
+{
+  struct stat st, own;
+  mode_t mode;
+
+  if (f->former == NULL ||
+      fstat (((const struct store_file *) f->former)->fd, &st) == -1 ||
+      fstat (number_of (f), &own) == -1)
+    return;
+  mode = st.st_mode & 0777;
+  if ((st.st_uid != own.st_uid || st.st_gid != own.st_gid) &&
+      fchown (number_of (f), st.st_uid, st.st_gid) == -1)
+    mode &= 0707; /* another group */
+  fchmod (number_of (f), mode);
+}
+
+/* old: which it replaces, or NULL. */
+static struct new_file *
+begin (const struct vmdk_log *log, const char *path, struct store *old,
+       bool force)
 {
   struct new_file *const f = calloc (1, sizeof *f);
   int err;
@@ -274,13 +303,30 @@ new_file_begin (const struct vmdk_log *log, const char *path, bool force)
   }
   f->folder = -1;
   f->force = force;
-  if (find_place (log, f) == 0 && check_former (log, f) == 0 &&
-      make (log, f) == 0)
+  if (old)
+    f->former = store_ref (old);
+  if (find_place (log, f) == 0 && (old || check_former (log, f) == 0) &&
+      make (log, f) == 0) {
+    if (old == NULL)
+      keep_mode (f);
     return f;
+  }
   err = errno;
   new_file_free (f);
   errno = err;
   return NULL;
+}
+
+struct new_file *
+new_file_begin (const struct vmdk_log *log, const char *path, bool force)
+{
+  return begin (log, path, NULL, force);
+}
+
+struct new_file *
+new_file_begin_over (const struct vmdk_log *log, struct store *old)
+{
+  return begin (log, old->name, old, true);
 }
 
 void

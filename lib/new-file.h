@@ -31,6 +31,12 @@ struct new_file {
 extern struct new_file *new_file_begin (const struct vmdk_log *log,
                                         const char *path, bool force);
 
+/* The same for a successor of old, a file that we have open and have locked
+ * as a writer, under its own name.
+ */
+extern struct new_file *new_file_begin_over (const struct vmdk_log *log,
+                                             struct store *old);
+
 /* Makes all durable, and then gives them their names: in this order, so
  * that the last one should be the one that names the others.  With force,
  * a single file replaces the former one at once; of several, the last

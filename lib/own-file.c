@@ -90,18 +90,6 @@ sync_folder (const struct vmdk_log *log, const char *path)
 }
 
 int
-own_file_replace (const struct store *s, const char *path)
-{
-  if (own_file_check (s) == -1)
-    return -1;
-  if (renameat (AT_FDCWD, path, AT_FDCWD, s->name) == -1) {
-    vmdk_error (s->log, "%s: renaming it to %s: %m", path, s->name);
-    return -1;
-  }
-  return sync_folder (s->log, s->name);
-}
-
-int
 own_file_remove_path (const struct vmdk_log *log, const char *path)
 {
   if (unlinkat (AT_FDCWD, path, 0) == -1) {

@@ -19,9 +19,6 @@ extern int own_file_check (const struct store *s);
  */
 extern int own_file_like (const struct store *s, const struct store *new);
 
-/* Gives the store's name to the file called path, in one step, durably. */
-extern int own_file_replace (const struct store *s, const char *path);
-
 /* Removes the file of that name, durably. */
 extern int own_file_remove (const struct store *s);
 

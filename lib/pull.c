@@ -60,6 +60,7 @@ write_missing (struct vmdk_disk *part, const struct vmdk_progress *progress)
 
   part->session.keep_content = part->session.required = true;
   if (vmdk_start_writing (part) == -1 ||
+      link_check_change (part->top, &independent) == -1 ||
       transfer_check (&t, part->top) == -1 ||
       session_settle (&part->session, part->top) == -1)
     return -1;
@@ -95,7 +96,8 @@ pull_to_new_extent (struct link *top, const struct vmdk_progress *progress)
   int r;
 
   if (session_check_change_tracking (top) == -1 ||
-      link_start_change (top) == -1)
+      link_start_change (top) == -1 ||
+      link_check_change (top, &independent) == -1)
     return -1;
   rewrite = rewrite_build (top, &c, !top->embedded, &independent);
   if (rewrite == NULL)

@@ -4,7 +4,8 @@
  * Giving a link a new content ID, or a new descriptor.  One in a file of
  * its own is replaced as a whole.  Where that can't be done, and inside of
  * an extent, a new content ID is written sector by sector, which the edit
- * allows.  For all else inside of an extent see change_by_copy.
+ * allows.  For all else inside of an extent see change_by_copy, in a file
+ * of its own is_safe_in_place.
  */
 
 #include <config.h>
@@ -281,51 +282,159 @@ settle (struct link *l, struct kdmv_header *h)
 
 /* In a file of its own. */
 
-/* The last resort, where a file can't be replaced.  Up to its end it is
- * changed before it becomes shorter, so that there is never half a line.
- */
+/* The file, and what it will be; whichever is shorter ends with zeroes. */
 static int
-rewrite_file (struct link *l, const char *text, size_t length)
+prepare_file (const struct link *l, const char *text, size_t length,
+              struct area *a)
 {
   const size_t old_length = (size_t) l->store->size;
-  const size_t most = old_length > length ? old_length : length;
-  struct area a = {
-    .store = l->store, .length = most, .old = calloc (1, most),
+  const size_t most =
+    whole_sectors (old_length > length ? old_length : length);
+
+  *a = (struct area) {
+    .store = l->store, .length = most, .room = most, .old = calloc (1, most),
     .new = calloc (1, most),
   };
-  int r = -1;
+  if (a->old == NULL || a->new == NULL)
+    return no_memory (l);
+  memcpy (a->new, text, length);
+  return store_pread (l->store, a->old, old_length, 0);
+}
 
-  if (a.old == NULL || a.new == NULL)
-    no_memory (l);
-  else if (store_pread (l->store, a.old, old_length, 0) == 0) {
-    memcpy (a.new, text, length);
-    r = write_area (&a);
+/* Whether it is an ID that changes in one step.  The long one may be behind
+ * the CID, and so may some of its digits.
+ */
+static bool
+is_safe_line (const struct area *a, const struct descriptor_line *line)
+{
+  if (line->kind == LINE_CID || line->kind == LINE_PARENT_CID)
+    return line->value &&
+      (size_t) (line->value - a->old) / SECTOR_SIZE ==
+      (size_t) (line->value_end - 1 - a->old) / SECTOR_SIZE;
+  return line->kind == LINE_LONG_CONTENT_ID;
+}
+
+/* Whether no line moves, and only content IDs change. */
+static bool
+only_ids_change (const struct area *a)
+{
+  struct descriptor_lines old = descriptor_lines (a->old, a->length);
+  struct descriptor_lines new = descriptor_lines (a->new, a->length);
+  struct descriptor_line x, y;
+
+  while (descriptor_next_line (&old, &x)) {
+    const size_t n = (size_t) (x.end - x.start);
+
+    if (!descriptor_next_line (&new, &y) || x.kind != y.kind ||
+        x.start - a->old != y.start - a->new ||
+        n != (size_t) (y.end - y.start) ||
+        (memcmp (x.start, y.start, n) != 0 && !is_safe_line (a, &x)))
+      return false;
   }
-  if (r == 0 && length < old_length) {
-    r = store_resize (l->store, length);
-    if (r == -1)
-      vmdk_error (&l->ctx->log, "%s: ftruncate: %m", l->store->name);
-    else
-      r = store_sync (l->store);
+  return !descriptor_next_line (&new, &y);
+}
+
+/* Whether any mixture of old and new sectors is a sound descriptor: after
+ * a crash nobody should find lines of two texts, of which some are there
+ * twice, and others not at all.
+ */
+static bool
+is_safe_in_place (const struct area *a)
+{
+  return count_changes (a) <= 1 || only_ids_change (a);
+}
+
+static int
+report_unsafe (const struct link *l)
+{
+  const char *const why = l->store->not_replaced;
+
+  vmdk_error (&l->ctx->log, "%s: its descriptor can't be changed: the file "
+              "can't be replaced as a whole (%s), and a crash while it is "
+              "changed in place could leave a mixture of two descriptors; "
+              "change what is in the way, and try again", l->store->name,
+              why[0] ? why : "its folder isn't known");
+  errno = ENOTSUP;
+  return -1;
+}
+
+static int
+set_length (struct link *l, size_t length)
+{
+  if (store_resize (l->store, length) == -1) {
+    vmdk_error (&l->ctx->log, "%s: ftruncate: %m", l->store->name);
+    return -1;
   }
-  free_area (&a);
-  return r;
+  return store_sync (l->store);
+}
+
+/* Where a file can't be replaced.  It is long enough for both texts as long
+ * as it isn't known which of them it has: readers stop at a NUL byte.
+ */
+static int
+rewrite_file (struct link *l, const struct area *a, size_t length)
+{
+  const size_t old_length = (size_t) l->store->size;
+
+  if (length > old_length && set_length (l, length) == -1)
+    return -1;
+  if (write_sectors (a->store, 0, a->old, a->new,
+                     length > old_length ? length : old_length) == -1)
+    return -1;
+  return length < old_length ? set_length (l, length) : 0;
+}
+
+/* 1: it can't be. */
+static int
+replace_file (struct link *l, const char *text, size_t length)
+{
+  struct store *const s = l->store;
+  int r;
+
+  if (l->folder == NULL || s->ops->replace == NULL)
+    return 1;
+  r = s->ops->replace (s, l->folder, text, length);
+  return r == -1 && errno == EOPNOTSUPP ? 1 : r;
 }
 
 static int
 change_separate (struct link *l, const char *text, size_t length)
 {
-  struct store *const s = l->store;
+  struct area a = { .old = NULL };
+  int r;
 
   if (length > VMDK_MAX_DESCRIPTOR)
     return no_room (l, VMDK_MAX_DESCRIPTOR, length);
-  if (l->folder && s->ops->replace) {
-    const int r = s->ops->replace (s, l->folder, text, length);
+  r = replace_file (l, text, length);
+  if (r <= 0)
+    return r;
+  r = prepare_file (l, text, length, &a);
+  if (r == 0)
+    r = is_safe_in_place (&a) ? rewrite_file (l, &a, length)
+      : report_unsafe (l);
+  free_area (&a);
+  return r;
+}
 
-    if (r == 0 || errno != EOPNOTSUPP)
-      return r;
+/* Sees that it can be done.  Where a change in place isn't safe, the file is
+ * replaced by one with the same content: there is no better test.
+ */
+static int
+check_separate (struct link *l, const char *text, size_t length)
+{
+  struct area a = { .old = NULL };
+  int r;
+
+  if (length > VMDK_MAX_DESCRIPTOR)
+    return no_room (l, VMDK_MAX_DESCRIPTOR, length);
+  r = prepare_file (l, text, length, &a);
+  if (r == 0 && !is_safe_in_place (&a)) {
+    r = replace_file (l, a.old, (size_t) l->store->size);
+    if (r == 1)
+      r = report_unsafe (l);
   }
-  return rewrite_file (l, text, length);
+  free_area (&a);
+  return r;
 }
 
 /* Any change. */
@@ -438,15 +547,15 @@ link_check_change (struct link *l, const struct descriptor_changes *changes)
   struct kdmv_header h;
   size_t length;
   char *text;
-  int r = 0;
+  int r;
 
   if (l->embedded && settle (l, &h) == -1)
     return -1;
   text = link_edit_descriptor (l, changes, &length);
   if (text == NULL)
     return -1;
-  if (l->embedded)
-    r = change_embedded (l, &h, text, length, true);
+  r = l->embedded ? change_embedded (l, &h, text, length, true)
+    : check_separate (l, text, length);
   free (text);
   return r;
 }

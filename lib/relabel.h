@@ -23,7 +23,8 @@ extern int link_start_change (struct link *l);
 
 /* Changes the descriptor of l durably: after a crash it is the old or the
  * new one.  The store must be writable.  A separate one is replaced as a
- * whole; one inside of an extent by one sector if that is enough, or else
+ * whole, or refused (ENOTSUP) where that can't be done and any mixture of
+ * old and new sectors wouldn't do; one inside of an extent by one sector if that is enough, or else
  * by way of a copy behind it, which the header names meanwhile.
  * l->desc is the new one then; strings of the old one are gone.  -1: reported.
  */
@@ -31,8 +32,8 @@ struct descriptor_changes;
 extern int link_change_descriptor (struct link *l,
                                    const struct descriptor_changes *changes);
 
-/* Sees that this can be done, as far as the descriptor's place is concerned,
- * and completes a change that was interrupted.
+/* Sees that this can be done, as far as the descriptor's place or file is
+ * concerned, and completes a change that was interrupted.
  */
 extern int link_check_change (struct link *l,
                               const struct descriptor_changes *changes);

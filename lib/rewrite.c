@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright The nbdkit-vmdk authors
  *
- * Building an extent anew.  Crash safety: it gets a name of its own
- * ("x-sesparse.vmdk.new") when it is complete and durable, and then, in one
- * step, the name of the old one.  A crash in between leaves the old one,
- * and a file that the next attempt replaces.
+ * Building an extent anew.  Crash safety: it has no name, or a hidden one,
+ * until it is complete and durable, and gets the old one's in one step.
  */
 
 #include <config.h>
@@ -24,7 +22,6 @@
 struct rewrite {
   struct link *l;
   struct store *old;
-  char *path;            /* of the new one */
   struct new_file *file;
   struct build *build;
 };
@@ -72,19 +69,14 @@ begin (struct rewrite *r, bool over_parent)
     return refuse_parent (l);
   if (own_file_check (r->old) == -1)
     return -1;
-  if (asprintf (&r->path, "%s.new", r->old->name) == -1) {
-    r->path = NULL;
-    vmdk_error (&l->ctx->log, "%s: %m", r->old->name);
-    return -1;
-  }
-  r->file = new_file_begin (&l->ctx->log, r->path, true);
+  r->file = new_file_begin_over (&l->ctx->log, r->old);
   if (r->file)
     r->build = find_build (e) (&l->ctx->log);
   if (r->build == NULL)
     return -1;
   r->build->log = &l->ctx->log;
   r->build->store = r->file->store;
-  r->build->name = r->path;
+  r->build->name = r->file->path;
   r->build->size = e->size;
   r->build->grain_size = e->grain_size;
   r->build->has_parent = over_parent;
@@ -145,9 +137,8 @@ rewrite_build (struct link *l, const struct copy *c, bool over_parent,
 int
 rewrite_swap (struct rewrite *r)
 {
-  if (new_files_publish (&r->file, 1) == -1)
-    return -1;
-  return own_file_replace (r->old, r->path);
+  return own_file_check (r->old) == -1 ? -1 :
+    new_files_publish (&r->file, 1);
 }
 
 void
@@ -160,7 +151,6 @@ rewrite_free (struct rewrite *r)
   if (r->build)
     r->build->ops->free (r->build);
   new_file_free (r->file);
-  free (r->path);
   free (r);
   errno = err;
 }

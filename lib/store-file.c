@@ -154,7 +154,9 @@ file_make_writable (struct store *s)
 
   if (fd == -1) {
     if (errno != EACCES && errno != EPERM && errno != EROFS)
-      vmdk_error (s->log, "%s: opening it for writing: %m", s->name);
+      vmdk_error (s->log, "%s: opening it for writing: %m%s", s->name,
+                  errno != EMFILE ? "" : "; allow more with ulimit -n "
+                  "(systemd: LimitNOFILE)");
     return -1;
   }
   if (fstat (fd, &st) == -1) {

@@ -6,7 +6,7 @@
  * the new one.  This makes another file, which must differ in nothing but
  * its content: where its owner, mode, attributes and links can't be kept,
  * or the folder can't be written, the answer is EOPNOTSUPP, and the
- * caller changes the file in place.
+ * caller changes the file in place, if that is safe.
  */
 
 #include <config.h>
@@ -44,6 +44,7 @@ struct replacement {
 static int
 give_up (const struct replacement *r, const char *what)
 {
+  snprintf (r->f->s.not_replaced, sizeof r->f->s.not_replaced, "%s", what);
   vmdk_debug (r->log, VMDK_TOPIC_DESCRIPTOR,
               "%s: can't be replaced as a whole: %s", r->f->s.name, what);
   errno = EOPNOTSUPP;
@@ -59,6 +60,8 @@ fail (const struct replacement *r, const char *what)
   case ENOSPC: case EDQUOT:
   case EBUSY: case EXDEV: /* something is mounted on the file alone */
   case EOPNOTSUPP: case ENOSYS:
+    snprintf (r->f->s.not_replaced, sizeof r->f->s.not_replaced, "%s: %m",
+              what);
     vmdk_debug (r->log, VMDK_TOPIC_DESCRIPTOR,
                 "%s: can't be replaced as a whole: %s: %m", r->f->s.name,
                 what);

@@ -115,6 +115,7 @@ struct store {
   const char *read_only; /* NULL, or why it can never be written, as the rest
                             of a sentence about the disk */
   const struct store *lower; /* which this one stands for; NULL: none */
+  char not_replaced[100]; /* why .replace has failed with EOPNOTSUPP */
 
   /* Of a store that can be written; set by make_writable. */
   bool writable;

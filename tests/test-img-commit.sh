@@ -209,3 +209,19 @@ expect_error "$odd" "$vmdk_img" commit d.vmdk
 state now was
 sed -i "s/^CID=$now/CID=1234abcd/" d-0.vmdk
 expect_error "$odd" "$vmdk_img" commit d.vmdk
+
+# A parent that is reached by a symbolic link has children where it is, too.
+rm -rf ./*
+$vmdkgen chain size=1000 \
+  layers='sparse alloc=random:50; sparse grain=8 alloc=mixed:40' d.vmdk d.raw
+mkdir x
+mv d-0.vmdk x/p.vmdk
+ln -s x/p.vmdk d-0.vmdk
+cp d.vmdk x/sib.vmdk
+hint=$(grep -a -m 1 '^parentFileNameHint=' d.vmdk)
+sed -i "s/^$hint/parentFileNameHint=\"p.vmdk\"  /" x/sib.vmdk
+sha256sum x/* > sums
+expect_error 'is the parent of "sib.vmdk"' \
+  "$vmdk_img" commit --trusted-dir="$PWD/x" d.vmdk
+sha256sum --quiet -c sums || fail "it was changed"
+expect_error 'its parent wasn.t opened' "$vmdk_img" commit --single-link d.vmdk

@@ -73,3 +73,38 @@ sed -i 's/^parentCID=.*/parentCID=7/' d.vmdk
 expect_error 'd-0.vmdk: has no parent' "$vmdk_img" fix-cid d-0.vmdk
 sed -i '/^CID=/d' d-0.vmdk
 expect_error 'd-0.vmdk: has no content ID' "$vmdk_img" fix-cid d.vmdk
+
+# An ID that stays where it is can be changed in place; but not one that lies
+# in two sectors, as a crash could leave half of it.
+rm -rf ./*
+$vmdkgen chain size=1000 layers='sparse alloc=none; cowd alloc=none' d.vmdk
+# wrong AT: another parentCID in all digits, at that place of the text.
+wrong ()
+{
+  python3 - "$1" << 'PY'
+import re, sys
+with open('d.vmdk', 'rb') as f:
+    text = re.sub(rb'(?m)^#x*\n', b'', f.read())
+def other(m):
+    return m[1] + b''.join(b'%x' % (int(c, 16) ^ 1) for c in m[2].decode())
+text = re.sub(rb'(?m)^(parentCID=)(........)', other, text)
+at = re.search(rb'(?m)^parentCID=', text).start()
+gap = int(sys.argv[1]) - at
+text = text[:at] + b'#' + b'x' * (gap - 2) + b'\n' + text[at:]
+with open('d.vmdk', 'wb') as f:
+    f.write(text)
+PY
+}
+wrong 600
+ln d.vmdk other
+"$vmdk_img" fix-cid d.vmdk > /dev/null || fail "fix-cid in place"
+cmp d.vmdk other || fail "it was replaced"
+"$vmdk_img" check d.vmdk > out || fail "$(cat out)"
+wrong 498
+sha256sum d.vmdk > sums
+expect_error 'd.vmdk: its descriptor can.t be changed: .*several names' \
+  "$vmdk_img" fix-cid d.vmdk
+sha256sum --quiet -c sums || fail "it was changed"
+rm other
+"$vmdk_img" fix-cid d.vmdk > /dev/null || fail "fix-cid"
+"$vmdk_img" check d.vmdk > out || fail "$(cat out)"

@@ -103,3 +103,37 @@ expect_error "^vmdk-img: d.vmdk: its parent wasn't opened" \
              "$vmdk_img" pull --single-link d.vmdk
 printf 'changeTrackPath="x-ctk.vmdk"\n' >> d.vmdk
 expect_error 'd.vmdk: .*--drop-cbt' "$vmdk_img" pull d.vmdk
+
+# A descriptor of several sectors that can't be replaced as a whole isn't
+# changed in place, where a crash could leave half of each.
+rm -rf ./*
+$vmdkgen chain size=40000 layers='split piece=2000 kind=sparse alloc=all;
+  split piece=2000 kind=sparse alloc=none,0-5/b,6-8/d' d.vmdk d.raw
+ln d.vmdk other
+sha256sum -- *.vmdk > sums
+expect_error 'd.vmdk: its descriptor can.t be changed: .*several names' \
+             "$vmdk_img" pull d.vmdk
+sha256sum --quiet -c sums || fail "it was changed"
+rm other
+ln -s d.vmdk link.vmdk
+expect_error 'link.vmdk: its descriptor can.t be changed: .*or a link' \
+             "$vmdk_img" pull link.vmdk
+rm link.vmdk
+sha256sum --quiet -c sums || fail "it was changed"
+"$vmdk_img" pull -q d.vmdk
+reads d.vmdk d.raw || fail "it reads something else"
+
+# A new extent gets a name of its own, not one that somebody else may use.
+rm -rf ./*
+$vmdkgen chain size=1600 layers='sparse alloc=0-5; sesparse alloc=30-70' \
+         d.vmdk d.raw
+for f in d*.vmdk; do
+  echo precious > "$f.new"
+done
+"$vmdk_img" pull -q d.vmdk
+reads d.vmdk d.raw || fail "it reads something else"
+for f in d*.vmdk; do
+  [ "$(cat "$f.new")" = precious ] || fail "$f.new was replaced"
+done
+[ -z "$(find . -name '.?*')" ] || fail "something is left"
+expect_error '.*--force is for NEWFILE' "$vmdk_img" pull --force d.vmdk

@@ -74,10 +74,13 @@ convert (const struct settings *s, struct vmdk_disk *disk,
 static int
 run (const struct settings *s)
 {
-  struct vmdk_disk *const disk = open_disk (s);
+  struct vmdk_disk *disk;
   struct vmdk_progress progress;
   int status;
 
+  if (force && s->nr_words == 1)
+    usage_error (s->command, "--force is for NEWFILE, which is missing");
+  disk = open_disk (s);
   if (disk == NULL)
     return STATUS_FAILED;
   progress = progress_begin (s);
