@@ -20,6 +20,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "build.h"
 #include "descriptor-edit.h"
 #include "descriptor-write.h"
 #include "disk.h"
@@ -30,6 +31,8 @@
 
 /* 2047 MiB, so that an extent with its tables is below 2 GiB. */
 #define USUAL_PIECE (UINT64_C (4192256) * SECTOR_SIZE)
+
+#define READ_SIZE ((size_t) 1 << 20)
 
 struct resizing {
   struct link *l;
@@ -153,19 +156,73 @@ plan (struct resizing *r)
 
 /* Doing it. */
 
-/* What the file has behind the extent was nobody's; it must read as zero
- * now.  Nothing that the disk has so far is touched.
+static uint64_t
+flat_end (const struct extent *e, uint64_t size)
+{
+  uint64_t end;
+
+  return __builtin_add_overflow (e->line->offset, size, &end) ? UINT64_MAX
+    : end;
+}
+
+static int
+report_data (const struct extent *e, uint64_t offset)
+{
+  vmdk_error (&e->ctx->log, "%s: can't be resized: there are data behind the "
+              "extent, at offset %" PRIu64 ", which aren't a part of the "
+              "disk, but would become one; if they are of no use, shorten "
+              "the file to %" PRIu64 " bytes", e->store->name, offset,
+              e->line->offset + e->size);
+  errno = EEXIST;
+  return -1;
+}
+
+static int
+look_for_data (const struct extent *e, uint8_t *buf, uint64_t at,
+               uint64_t end)
+{
+  uint64_t start, stop;
+
+  while (at < end) {
+    size_t n;
+
+    store_find_data (e->store, at, end, &start, &stop);
+    n = stop - start < READ_SIZE ? (size_t) (stop - start) : READ_SIZE;
+    if (n > 0 && store_pread (e->store, buf, n, start) == -1)
+      return -1;
+    if (n > 0 && !is_zero (buf, n))
+      return report_data (e, start);
+    at = start + n;
+  }
+  return 0;
+}
+
+/* What the file has behind the extent belongs to somebody else, if it isn't
+ * zero, as an interrupted try leaves it.
  */
+static int
+check_behind (const struct extent *e, uint64_t size)
+{
+  const uint64_t new_end = flat_end (e, size);
+  uint8_t *const buf = malloc (READ_SIZE);
+  int r;
+
+  if (buf == NULL) {
+    vmdk_error (&e->ctx->log, "%s: %m", e->store->name);
+    return -1;
+  }
+  r = look_for_data (e, buf, e->line->offset + e->size,
+                     new_end < e->store->size ? new_end : e->store->size);
+  free (buf);
+  return r;
+}
+
+/* Nothing that the disk has so far is touched. */
 static int
 grow_flat (const struct extent *e, uint64_t size)
 {
-  const uint64_t end = e->line->offset + e->size;
-  uint64_t new_end;
+  const uint64_t new_end = flat_end (e, size);
 
-  if (__builtin_add_overflow (e->line->offset, size, &new_end))
-    new_end = UINT64_MAX;
-  if (store_zero (e->store, new_end - end, end, true) == -1)
-    return -1;
   if (e->store->size < new_end && store_resize (e->store, new_end) == -1) {
     vmdk_error (&e->ctx->log, "%s: making it longer, to %" PRIu64
                 " bytes: %m", e->store->name, new_end);
@@ -194,9 +251,9 @@ find_geometry (const struct resizing *r)
                       r->size);
 }
 
-/* From now on, it has the new size. */
+/* From now on, it has the new size.  check: only sees that it can be done. */
 static int
-change_descriptor (const struct resizing *r)
+change_descriptor (const struct resizing *r, bool check)
 {
   struct link *const l = r->l;
   const struct geometry geometry = find_geometry (r);
@@ -207,12 +264,16 @@ change_descriptor (const struct resizing *r)
   if (sizes == NULL)
     return refuse (l, ENOMEM, "out of memory");
   sizes[l->nr_extents - 1] = r->last_size;
-  if (cid_random (&l->ctx->log, &cid) == 0)
-    result = link_change_descriptor (l, &(struct descriptor_changes) {
+  if (cid_random (&l->ctx->log, &cid) == 0) {
+    const struct descriptor_changes changes = {
       .cid = &cid, .drop_change_track = l->ctx->drop_cbt,
       .extent_sizes = sizes, .nr_sizes = l->nr_extents,
       .more_extents = r->more.lines, .geometry = &geometry,
-    });
+    };
+
+    result = check ? link_check_change (l, &changes)
+      : link_change_descriptor (l, &changes);
+  }
   free (sizes);
   return result;
 }
@@ -223,9 +284,11 @@ grow (struct resizing *r)
   int result = -1;
 
   plan (r);
-  if (more_extents_make (&r->more) == 0 && grow_last (r) == 0 &&
-      more_extents_publish (&r->more) == 0) {
-    result = change_descriptor (r);
+  if (r->last->grain_size == 0 && check_behind (r->last, r->last_size) == -1)
+    return -1;
+  if (more_extents_make (&r->more) == 0 && change_descriptor (r, true) == 0 &&
+      grow_last (r) == 0 && more_extents_publish (&r->more) == 0) {
+    result = change_descriptor (r, false);
     if (result == -1 && r->more.n > 0)
       vmdk_warning (&r->l->ctx->log, "%s: %zu new extents were made, but may "
                     "not be a part of the disk yet; resize it again, or "

@@ -175,3 +175,16 @@ refuse 'd.vmdk: .*--drop-cbt'
 compact d.vmdk --drop-cbt
 ! grep -q -a changeTrackPath d.vmdk || fail "tracking goes on"
 sound
+
+# The zeroes of an extent may hide what a parent has, of which it knows
+# nothing by itself.
+make chain size=4000 layers='split piece=2000 kind=sparse alloc=all;
+  split piece=2000 kind=sparse alloc=none,0-5/b,6-8/d'
+sha256sum -- *.vmdk > sums
+for f in d-*s0*.vmdk; do
+  expect_error "$f: can't be written: .*open the descriptor that names it" \
+               "$vmdk_img" compact "$f"
+done
+sha256sum --quiet -c sums || fail "it was changed"
+compact d.vmdk
+same

@@ -72,3 +72,37 @@ serve d.vmdk
 nbd write 0 512 1 > /dev/null # it is in use
 refuse 'd.*vmdk: .*(in use|lock|opened)' "$vmdk_img" resize d.vmdk 10M
 stop_server
+
+# What lies behind the extent in its file isn't ours; zeroes are.
+rm -f ./*.vmdk
+head -c 3M /dev/urandom > whole.img
+$vmdkgen flat size=2048 d.vmdk
+sed -i 's/^RW .*/RW 2048 FLAT "whole.img" 1024/' d.vmdk
+sha256sum whole.img > whole.sum
+refuse 'whole.img: can.t be resized: there are data behind .*1572864' \
+  "$vmdk_img" resize d.vmdk 2M
+sha256sum --quiet -c whole.sum || fail "whole.img was changed"
+truncate -s 1536K whole.img
+truncate -s 1600K whole.img
+"$vmdk_img" resize -q d.vmdk 2M
+[ "$(stat -c %s whole.img)" -eq $((512 * 1024 + (2 << 20))) ] ||
+  fail "length of whole.img"
+rm whole.img
+
+# A descriptor of several sectors that can't be replaced as a whole: in place
+# a crash could leave half of each.  Nothing is made before that is known.
+make split kind=sparse size=100000 piece=4096 grain=8 alloc=none
+ln d.vmdk other
+ls > names
+refuse 'd.vmdk: its descriptor can.t be changed:.*it has several names' \
+  "$vmdk_img" resize d.vmdk 60M
+ls | cmp - names || fail "something is left"
+rm other
+"$vmdk_img" resize -q d.vmdk 60M
+"$vmdk_img" check d.vmdk > /dev/null
+# One sector is written in one step.
+make flat size=4000
+ln d.vmdk other
+"$vmdk_img" resize -q d.vmdk 10M
+[ "$(stat -c %h d.vmdk)" -eq 2 ] || fail "it was replaced"
+"$vmdk_img" check d.vmdk > /dev/null

@@ -93,9 +93,9 @@ make sparse size=5000 grain=8 gtes=128 rgd=0 alloc=random:20 align=0
 grow 7
 same
 
-# Flat ones.  Behind the extent the file has something.
+# Flat ones.  Behind the extent the file has zeroes that nobody asked for.
 make vmfs size=3001
-printf garbage >> d-flat.vmdk
+truncate -s +300K d-flat.vmdk
 grow 30
 [ "$(stat -c %s d-flat.vmdk)" = $((30 << 20)) ] || fail "its length"
 same

@@ -52,8 +52,7 @@ check_quiet
 
 all_kinds sparse size=9001 alloc=mixed:60 grain=8 gtes=128 rgd=0
 all_kinds sparse size=9001 alloc=mixed:50 grain=16 short=1
-# It needs a descriptor.
-no_qemu=1 all_kinds extent size=9001 alloc=none grain=64 tables=end
+all_kinds sparse size=9001 alloc=none grain=64 tables=end
 # qemu reads past the end of an extent that ends within a grain.
 no_qemu=1 all_kinds split size=9001 alloc=mixed:50 piece=777 grain=8
 all_kinds split size=9001 alloc=mixed:50 piece=5000 kind=flat

@@ -231,3 +231,13 @@ done
 child zzz.vmdk base.vmdk
 cd ..
 not_written disk/base.vmdk "disk/$(destroyed zzz.vmdk)"
+
+#----------------------------------------------------------------------
+# An extent by itself, which may be one of a child.
+
+fresh
+$vmdkgen split kind=sparse size=2000 piece=1000 alloc=all d.vmdk
+for extent in d-*.vmdk; do
+  not_written "$extent" 'write request on readonly connection'
+done
+written d.vmdk
