@@ -255,12 +255,15 @@ finish_table (struct stream_build *s)
   return write_sectors (s, buf, sizeof buf, sector);
 }
 
-/* FNV-1a, by words. */
+/* Each bit of the word changes about half of all bits. */
 static void
 add_to_hash (struct stream_build *s, uint64_t word)
 {
-  s->hash = (s->hash ^ word) * UINT64_C (0x100000001b3);
-  s->hash ^= s->hash >> 32;
+  uint64_t x = s->hash ^ word;
+
+  x = (x ^ x >> 33) * UINT64_C (0xff51afd7ed558ccd);
+  x = (x ^ x >> 33) * UINT64_C (0xc4ceb9fe1a85ec53);
+  s->hash = x ^ x >> 33;
 }
 
 /* Enters a packed grain that goes to a sector, and returns how many it
@@ -340,7 +343,7 @@ write_directory (struct stream_build *s, uint64_t sector)
 static uint32_t
 content_id (const struct stream_build *s)
 {
-  const uint32_t id = (uint32_t) (s->hash ^ s->hash >> 32);
+  const uint32_t id = (uint32_t) s->hash;
 
   return id == 0 || id >= UINT32_C (0xfffffffe) ? id ^ 0x5a5a5a5a : id;
 }
@@ -366,6 +369,7 @@ stream_finish (struct build *b)
   put_marker (tail.footer_marker, 1, KDMV_MARKER_FOOTER);
   tail.footer = make_header (b, sector + 1);
   put_marker (tail.end_of_stream, 0, KDMV_MARKER_EOS);
+  add_to_hash (s, b->size);
   b->content_id = content_id (s);
   if (write_sectors (s, gd_marker, sizeof gd_marker, sector) == -1 ||
       write_directory (s, sector + 1) == -1)

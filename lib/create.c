@@ -147,6 +147,20 @@ parent_hint (const struct place *child, const struct place *parent)
   return path;
 }
 
+/* Others would take what is before it for a protocol. */
+static char *
+protect_colon (char *hint)
+{
+  char *path;
+
+  if (hint == NULL || hint[strcspn (hint, ":/")] != ':')
+    return hint;
+  if (asprintf (&path, "./%s", hint) == -1)
+    path = NULL;
+  free (hint);
+  return path;
+}
+
 char *
 find_parent_hint (const struct vmdk_new *n, const struct vmdk_disk *parent)
 {
@@ -159,7 +173,7 @@ find_parent_hint (const struct vmdk_new *n, const struct vmdk_disk *parent)
     place_free (&child);
     return NULL;
   }
-  hint = parent_hint (&child, &above);
+  hint = protect_colon (parent_hint (&child, &above));
   if (hint == NULL)
     vmdk_error (&n->log, "%s: %m", n->file);
   place_free (&child);
@@ -170,8 +184,16 @@ find_parent_hint (const struct vmdk_new *n, const struct vmdk_disk *parent)
 int
 check_parent_cid (const struct vmdk_new *n, const struct link *parent)
 {
-  if (parent->desc && parent->desc->has_cid && parent->folder)
+  if (parent->desc && parent->desc->has_cid && parent->folder &&
+      parent->desc->cid != CID_NONE)
     return 0;
+  if (parent->desc && parent->desc->cid == CID_NONE) {
+    vmdk_error (&n->log, "%s: can't be a parent: its content ID is ffffffff, "
+                "by which a child says that it has no parent; whoever writes "
+                "to it gives it another", parent->store->name);
+    errno = EINVAL;
+    return -1;
+  }
   vmdk_error (&n->log, "%s: can't be a parent, since it has no content ID by "
               "which a child would know it", parent->store->name);
   errno = EINVAL;
@@ -232,6 +254,26 @@ warn_outside (const struct vmdk_new *n, const char *hint)
                   "to open it, use trusted-dir=DIR", n->file, hint);
 }
 
+/* Nobody repairs a parent. */
+static void
+warn_unclean (const struct vmdk_new *n, const struct link *parent)
+{
+  size_t i;
+
+  for (i = 0; i < parent->nr_extents; i++) {
+    const struct extent *const e = parent->extents[i];
+
+    if (e->ops->write && e->ops->write->was_interrupted &&
+        e->ops->write->was_interrupted (e)) {
+      vmdk_warning (&n->log, "%s: the program that wrote it didn't close it, "
+                    "or is still writing; as the parent of %s it must not "
+                    "change any more, so run vmdk-img check on it first",
+                    e->store->name, n->file ? n->file : "a child");
+      return;
+    }
+  }
+}
+
 int
 create_child (const struct vmdk_new *n, const struct vmdk_disk *parent)
 {
@@ -247,15 +289,17 @@ create_child (const struct vmdk_new *n, const struct vmdk_disk *parent)
   if (hint == NULL)
     return -1;
   /* Their content is the same at this moment, so the ID may be, too. */
-  p = (struct image_parent) { .cid = top->desc->cid, .hint = hint };
+  image_parent_init (&p, top, hint);
   o.cid = &p.cid;
   o.long_content_id = descriptor_ddb (top->desc, "longContentID");
   if (n->type == VMDK_TYPE_SPLIT_SPARSE && top->nr_extents > 1)
     r = create_split_child (&o, top);
   else
     r = create (&o);
-  if (r == 0)
+  if (r == 0) {
     warn_outside (n, hint);
+    warn_unclean (n, top);
+  }
   free (hint);
   return r;
 }
@@ -295,8 +339,11 @@ add_machine (struct new_descriptor *d, const struct new_text *t,
     return -1;
   for (i = 0; i < t->nr_extents; i++)
     size += t->extents[i].size;
-  *geometry = geometry_of (d->adapter, t->kind->hosted, size);
+  *geometry = t->parent && t->parent->has_geometry ? t->parent->geometry
+    : geometry_of (d->adapter, t->kind->hosted, size);
   d->geometry = geometry;
+  if (t->parent && t->parent->adapter && t->n->adapter == NULL)
+    d->adapter = t->parent->adapter;
   if (t->parent && !t->kind->hosted) {
     d->adapter = NULL;
     d->hw_version = 0;
@@ -316,6 +363,7 @@ compose_text (const struct new_text *t)
     .extents = t->extents,
     .nr_extents = t->nr_extents,
     .with_long_content_id = true,
+    .brief = t->brief,
     .grain = t->kind->type == TYPE_SESPARSE ?
       (unsigned) (t->kind->grain_size / SECTOR_SIZE) : 0,
   };
@@ -329,7 +377,7 @@ compose_text (const struct new_text *t)
       add_machine (&d, t, &geometry) == -1)
     return NULL;
   d.long_content_id = id.long_content_id;
-  d.uuid = t->parent ? NULL : id.uuid;
+  d.uuid = t->parent || t->brief ? NULL : id.uuid;
   return descriptor_compose (log, &d);
 }
 

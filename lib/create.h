@@ -62,6 +62,7 @@ struct new_text {
   const uint32_t *cid;               /* NULL: a random one */
   const struct new_extent_line *extents;
   size_t nr_extents;
+  bool brief;                        /* without what may be missing */
 };
 /* The caller frees it. */
 extern char *compose_text (const struct new_text *t);

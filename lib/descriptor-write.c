@@ -166,16 +166,40 @@ put_line (FILE *out, const struct new_extent_line *line)
   fputs (line->has_offset ? " 0\n" : "\n", out);
 }
 
+static bool
+is_ascii_text (const char *s)
+{
+  while (s && *s != '\0')
+    if (*s++ & 0x80)
+      return false;
+  return true;
+}
+
+/* Whether the names need no encoding. */
+static bool
+is_ascii (const struct new_descriptor *d)
+{
+  size_t i;
+
+  for (i = 0; i < d->nr_extents; i++)
+    if (!is_ascii_text (d->extents[i].name))
+      return false;
+  return is_ascii_text (d->parent_hint);
+}
+
 static void
 put_header (FILE *out, const struct new_descriptor *d)
 {
   fprintf (out, "# Disk DescriptorFile\n"
            "version=1\n"
-           "encoding=\"UTF-8\"\n"
+           "%s"
            "CID=%08" PRIx32 "\n"
            "parentCID=%08" PRIx32 "\n"
-           "isNativeSnapshot=\"no\"\n"
-           "createType=\"%s\"\n", d->cid, d->parent_cid, d->create_type);
+           "%s"
+           "createType=\"%s\"\n",
+           d->brief && is_ascii (d) ? "" : "encoding=\"UTF-8\"\n", d->cid,
+           d->parent_cid, d->brief ? "" : "isNativeSnapshot=\"no\"\n",
+           d->create_type);
   if (d->parent_hint)
     fprintf (out, "parentFileNameHint=\"%s\"\n", d->parent_hint);
 }
@@ -199,7 +223,7 @@ put_ddb (FILE *out, const struct new_descriptor *d)
     put_long_content_id (out, d);
   if (d->thin)
     fputs ("ddb.thinProvisioned = \"1\"\n", out);
-  if (d->adapter)
+  if (d->adapter && !d->brief)
     fputs ("ddb.toolsVersion = \"" TOOLS_VERSION "\"\n", out);
   if (d->uuid)
     fprintf (out, "ddb.uuid = \"%s\"\n", d->uuid);

@@ -45,6 +45,7 @@ struct new_descriptor {
   bool thin;                 /* ddb.thinProvisioned */
   const char *uuid;          /* NULL: none */
   unsigned grain;            /* ddb.grain, sectors; 0: none */
+  bool brief;                /* nothing that nobody needs */
 };
 
 /* The caller frees it.  NULL: out of memory, or a name that no descriptor

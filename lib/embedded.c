@@ -179,6 +179,14 @@ write_space (struct kdmv *k, const struct space *space, const char *text)
   return r;
 }
 
+size_t
+embedded_room (struct kdmv *k)
+{
+  struct space space;
+
+  return find_space (k, &space) == -1 ? 0 : space.length;
+}
+
 int
 embedded_write (struct kdmv *k, const char *text)
 {
@@ -189,8 +197,8 @@ embedded_write (struct kdmv *k, const char *text)
   if (strlen (text) <= space.length)
     return write_space (k, &space, text);
   vmdk_error (log_of (k), "%s: the descriptor would have %zu bytes, but there "
-              "is space for %zu in it", name_of (k), strlen (text),
-              space.length);
+              "is space for %zu in it; give the file a shorter name",
+              name_of (k), strlen (text), space.length);
   errno = EINVAL;
   return -1;
 }

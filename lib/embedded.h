@@ -19,6 +19,9 @@ extern int embedded_read (struct kdmv *k, char **text, size_t *length);
 extern bool embedded_is_sound (struct kdmv *k, const char *text,
                                size_t length);
 
+/* The bytes that there are for one, or 0. */
+extern size_t embedded_room (struct kdmv *k);
+
 /* Puts a descriptor there, durably.  Nothing sound should be there, since
  * a crash may leave none; never a part of it.  Takes the writer's lock.
  */

@@ -26,7 +26,9 @@
 #define SPLIT_SIZE (UINT64_C (4192256) * SECTOR_SIZE)
 #define FLAT_GRAIN_SIZE (64 * KIB)
 
-#define KDMV_GRAINS 64 * KIB, 4 * KIB, 1024 * KIB
+/* Of 8 sectors only some readers take them. */
+#define KDMV_GRAINS 64 * KIB, 8 * KIB, 1024 * KIB
+#define STREAM_GRAINS 64 * KIB, 64 * KIB, 64 * KIB
 #define COWD_GRAINS 512, 512, 1024 * KIB
 #define SESPARSE_GRAINS 4 * KIB, 4 * KIB, 4 * KIB
 
@@ -65,7 +67,7 @@ static const struct image_kind kinds[VMDK_NR_TYPES] = {
   },
   [VMDK_TYPE_STREAM] = {
     "streamOptimized", TYPE_SPARSE, NULL, false, true, true, false,
-    build_stream_new, KDMV_GRAINS, 64 * TIB,
+    build_stream_new, STREAM_GRAINS, 64 * TIB,
   },
 };
 

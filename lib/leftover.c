@@ -13,11 +13,37 @@
 
 #include "leftover.h"
 #include "link.h"
+#include "store-file.h"
 
 struct descriptor *
 leftover_peek (const struct new_file *f)
 {
-  return f->former ? link_peek_descriptor (f->former) : NULL;
+  uint8_t start[8];
+
+  /* Names inside of an extent are often those of former times, and of
+   * files that have nothing to do with it now.
+   */
+  if (f->former == NULL ||
+      store_pread (f->former, start, sizeof start, 0) == -1 ||
+      extent_magic (start) != MAGIC_NONE)
+    return NULL;
+  return link_peek_descriptor (f->former);
+}
+
+/* Whether it is a disk of its own, too. */
+static bool
+is_disk (const struct new_file *f, const char *name)
+{
+  const int fd = openat (f->folder, name,
+                         O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  struct store *const s =
+    fd == -1 ? NULL : store_file_new (&vmdk_no_log, fd, name);
+  struct descriptor *const d = s ? link_peek_descriptor (s) : NULL;
+  const bool found = d != NULL;
+
+  descriptor_free (d);
+  store_unref (s);
+  return found;
 }
 
 static bool
@@ -31,7 +57,8 @@ is_leftover (const char *name, struct new_file *const *files, size_t n)
   for (i = 0; i < n; i++)
     if (strcmp (files[i]->base, name) == 0)
       return false;
-  return fstatat (files[0]->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+  return fstatat (files[0]->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+    S_ISREG (st.st_mode) && !is_disk (files[0], name);
 }
 
 void
@@ -52,10 +79,11 @@ leftover_warn (const struct descriptor *former,
   vmdk_excerpt (excerpt, sizeof excerpt, first);
   if (found == 1)
     vmdk_warning (files[0]->store->log, "%s: the disk that was replaced also "
-                  "had %s, which is of no use now", files[n - 1]->path,
-                  excerpt);
+                  "had %s, which is of no use now, unless another "
+                  "descriptor names it, too", files[n - 1]->path, excerpt);
   else
     vmdk_warning (files[0]->store->log, "%s: the disk that was replaced also "
-                  "had %s and %zu more files, which are of no use now",
+                  "had %s and %zu more files, which are of no use now, "
+                  "unless another descriptor names them, too",
                   files[n - 1]->path, excerpt, found - 1);
 }

@@ -9,8 +9,8 @@
 
 #include "new-file.h"
 
-/* The descriptor that f replaces, or has inside, or NULL.  The caller frees
- * it.
+/* The descriptor that f replaces, a file of its own, or NULL.  The caller
+ * frees it.
  */
 extern struct descriptor *leftover_peek (const struct new_file *f);
 

@@ -8,10 +8,12 @@
 #include <config.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "image-plan.h"
+#include "in-use.h"
 #include "le.h"
 #include "leftover.h"
 #include "link.h"
@@ -22,6 +24,61 @@ static bool
 has_own_descriptor (const struct image_plan *plan)
 {
   return plan->kind->suffix != NULL;
+}
+
+/* --force is no word about others. */
+static int
+check_children (const struct vmdk_log *log, struct new_file *f)
+{
+  struct folder folder = { .fd = f->folder };
+  struct link l = { .store = f->former, .folder = &folder };
+  char name[EXCERPT_SIZE];
+  bool found;
+
+  l.desc = f->former ? link_peek_descriptor (f->former) : NULL;
+  found = in_use_find_child (&l, NULL, name);
+  descriptor_free (l.desc);
+  if (!found)
+    return 0;
+  vmdk_error (log, "%s: isn't replaced: it is the parent of \"%s\" beside "
+              "it, which would be destroyed; delete that one first", f->path,
+              name);
+  errno = EPERM;
+  return -1;
+}
+
+static bool
+is_named (const struct descriptor *former, const char *name)
+{
+  size_t i;
+
+  for (i = 0; former && i < former->nr_extents; i++)
+    if (former->extents[i].name &&
+        strcmp (former->extents[i].name, name) == 0)
+      return true;
+  return false;
+}
+
+/* Extents of the disk that is replaced are; those of others aren't. */
+static int
+check_extents (const struct new_image *image)
+{
+  const struct new_file *const last = image->files[image->nr_files - 1];
+  char name[EXCERPT_SIZE];
+  size_t i;
+
+  for (i = 0; i + 1 < image->nr_files; i++) {
+    const struct new_file *const f = image->files[i];
+
+    if (f->former == NULL || is_named (image->former, f->base) ||
+        !in_use_as_extent (f->folder, f->former, last->base, name))
+      continue;
+    vmdk_error (image->log, "%s: isn't replaced: it is a part of the disk "
+                "\"%s\" beside it; choose another name", f->path, name);
+    errno = EPERM;
+    return -1;
+  }
+  return 0;
 }
 
 /* The descriptor's is the last one, but its name is looked at first: it is
@@ -55,7 +112,8 @@ make_files (struct new_image *image)
       return -1;
   }
   image->former = leftover_peek (image->files[nr - 1]);
-  return 0;
+  return check_extents (image) == -1 ? -1 :
+    check_children (image->log, image->files[nr - 1]);
 }
 
 static int
@@ -226,7 +284,12 @@ compose (const struct new_image *image, const struct disk_identity *id,
   const struct image_plan *const plan = image->plan;
   const struct image_parent *const parent = plan->o->parent;
   const struct geometry geometry =
-    geometry_of (plan->adapter, plan->kind->hosted, image->size);
+    parent && parent->has_geometry ? parent->geometry
+    : geometry_of (plan->adapter, plan->kind->hosted, image->size);
+  const char *const adapter = parent && parent->adapter &&
+    plan->o->n->adapter == NULL ? parent->adapter : plan->adapter;
+  const unsigned hw_version = parent && parent->hw_version != 0 &&
+    plan->o->n->hw_version == 0 ? parent->hw_version : plan->hw_version;
   const bool stream = plan->o->n->type == VMDK_TYPE_STREAM;
   const bool brief = parent && !plan->kind->hosted;
   const struct new_descriptor d = {
@@ -236,9 +299,9 @@ compose (const struct new_image *image, const struct disk_identity *id,
     .create_type = plan->kind->name,
     .extents = lines,
     .nr_extents = plan->nr_extents,
-    .adapter = brief ? NULL : plan->adapter,
+    .adapter = brief ? NULL : adapter,
     .geometry = brief ? NULL : &geometry,
-    .hw_version = brief ? 0 : plan->hw_version,
+    .hw_version = brief ? 0 : hw_version,
     .long_content_id = plan->o->long_content_id ? plan->o->long_content_id
       : stream ? NULL : id->long_content_id,
     .with_long_content_id = true,
@@ -313,6 +376,43 @@ find_ddb (const struct link *l, const char *key)
     if (l->desc)
       value = descriptor_ddb (l->desc, key);
   return value;
+}
+
+static bool
+find_number (const struct link *l, const char *key, uint64_t most,
+             uint64_t *n)
+{
+  const char *const value = find_ddb (l, key);
+  char *end;
+
+  if (value == NULL || value[0] < '0' || value[0] > '9')
+    return false;
+  errno = 0;
+  *n = strtoull (value, &end, 10);
+  return errno == 0 && *end == '\0' && *n > 0 && *n <= most;
+}
+
+void
+image_parent_init (struct image_parent *p, const struct link *l,
+                   const char *hint)
+{
+  uint64_t cylinders, heads, sectors, hw_version;
+
+  *p = (struct image_parent) {
+    .cid = l->desc->cid, .hint = hint, .adapter = find_ddb (l, "adapterType"),
+  };
+  if (find_number (l, "virtualHWVersion", UINT_MAX, &hw_version) &&
+      image_hw_version_is_valid (hw_version))
+    p->hw_version = (unsigned) hw_version;
+  p->has_geometry =
+    find_number (l, "geometry.cylinders", UINT32_MAX, &cylinders) &&
+    find_number (l, "geometry.heads", UINT16_MAX, &heads) &&
+    find_number (l, "geometry.sectors", UINT16_MAX, &sectors);
+  if (p->has_geometry)
+    p->geometry = (struct geometry) {
+      .cylinders = cylinders, .heads = (unsigned) heads,
+      .sectors = (unsigned) sectors,
+    };
 }
 
 static bool

@@ -15,12 +15,22 @@
 #define VMDK_NEW_IMAGE_H
 
 #include "build.h"
+#include "descriptor-write.h"
 
 /* Over what it is made. */
 struct image_parent {
   uint32_t cid;
   const char *hint;     /* as it will be in the descriptor */
+  const char *adapter;  /* its own, NULL: none */
+  unsigned hw_version;  /* 0: none */
+  bool has_geometry;    /* which the guest is to find again */
+  struct geometry geometry;
 };
+
+/* What a child of l has from it. */
+struct link;
+extern void image_parent_init (struct image_parent *p, const struct link *l,
+                               const char *hint);
 
 struct image_options {
   const struct vmdk_new *n;
@@ -64,7 +74,6 @@ extern void image_free (struct new_image *image);
 /* The type, and what else an existing link has, as options for one that is
  * to take its place or be like it.  False: none that can be made.
  */
-struct link;
 extern bool image_like_link (const struct link *l, struct vmdk_new *n);
 
 #endif /* VMDK_NEW_IMAGE_H */

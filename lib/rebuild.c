@@ -299,11 +299,11 @@ warn_child (const struct rebuild *r)
   if (r->had_parent)
     vmdk_warning (&r->n->log, "%s: the former descriptor named a parent, the "
                   "new one doesn't: reads are wrong where it has data; to "
-                  "name it, use --parent=FILE", r->n->file);
+                  "name it, use parent=FILE", r->n->file);
   else if (r->kind->type == TYPE_VMFSSPARSE || r->kind->type == TYPE_SESPARSE)
     vmdk_warning (&r->n->log, "%s: %s extents mostly belong to snapshots, but "
                   "the descriptor names no parent: reads are wrong where it "
-                  "has data; to name it, use --parent=FILE", r->n->file,
+                  "has data; to name it, use parent=FILE", r->n->file,
                   r->kind->name);
 }
 
@@ -340,7 +340,8 @@ make_lines (const struct rebuild *r)
 }
 
 static char *
-compose_over (const struct rebuild *r, const struct image_parent *parent)
+compose_over (const struct rebuild *r, const struct image_parent *parent,
+              bool brief)
 {
   struct new_extent_line *const lines = make_lines (r);
   char *text;
@@ -350,7 +351,7 @@ compose_over (const struct rebuild *r, const struct image_parent *parent)
   text = compose_text (&(struct new_text) {
       .n = r->n, .kind = r->kind, .parent = parent,
       .cid = r->had_cid ? &r->cid : NULL,
-      .extents = lines, .nr_extents = r->nr_parts,
+      .extents = lines, .nr_extents = r->nr_parts, .brief = brief,
     });
   free (lines);
   return text;
@@ -378,22 +379,20 @@ check_parent (const struct rebuild *r)
 }
 
 static char *
-compose (const struct rebuild *r)
+compose (const struct rebuild *r, bool brief)
 {
   struct image_parent parent;
   char *hint, *text;
 
   if (r->parent == NULL)
-    return compose_over (r, NULL);
+    return compose_over (r, NULL, brief);
   if (check_parent (r) == -1)
     return NULL;
   hint = find_parent_hint (r->n, r->parent);
   if (hint == NULL)
     return NULL;
-  parent = (struct image_parent) {
-    .cid = r->parent->top->desc->cid, .hint = hint,
-  };
-  text = compose_over (r, &parent);
+  image_parent_init (&parent, r->parent->top, hint);
+  text = compose_over (r, &parent, brief);
   free (hint);
   return text;
 }
@@ -446,7 +445,11 @@ rebuild (struct rebuild *r)
   if (choose_kind (r) == -1 ||
       (k ? salvage_embedded (r, k) : salvage_separate (r)) == -1)
     return -1;
-  text = compose (r);
+  text = compose (r, false);
+  if (text && k && strlen (text) > embedded_room (k)) {
+    free (text);
+    text = compose (r, true);
+  }
   if (text == NULL)
     return -1;
   result = k ? write_embedded (r, k, text) : publish_text (r->n, text);

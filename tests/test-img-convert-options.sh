@@ -47,11 +47,13 @@ convert -t raw s.vmdk by-name
 same_bytes s.raw by-name
 convert --ova s.vmdk appliance
 type_is streamOptimized appliance
-convert -t streamOptimized s.vmdk no-appliance.ova
-tar tf no-appliance.ova >/dev/null 2>&1 && fail '-t makes no OVA'
+convert -t streamOptimized s.vmdk another.ova
+tar tf another.ova >/dev/null || fail 'not an OVA'
 refused "the end of the name doesn't say what it is" s.vmdk out/d
 refused "the disk in an OVA is of type streamOptimized" \
         --ova -t raw s.vmdk out/d.vmdk
+refused "the disk in an OVA is of type streamOptimized" \
+        -t vmfs s.vmdk out/d.ova
 
 # JSON.
 "$vmdk_img" convert --json s.vmdk json.vmdk > json
@@ -89,9 +91,9 @@ machine=$(ddb adapterType to2.vmdk; ddb virtualHWVersion to2.vmdk)
 [ "$machine" = $'ide\n14' ] || fail "$("$vmdk_img" info to2.vmdk)"
 
 # Grains, and all of them.
-convert --grain-size=4096 s.vmdk small.vmdk
+convert --grain-size=8192 s.vmdk small.vmdk
 [ "$("$vmdk_img" info --json small.vmdk | \
-       jq '.links[0].extents[0]."grain-size"')" = 4096 ] || fail 'grain size'
+       jq '.links[0].extents[0]."grain-size"')" = 8192 ] || fail 'grain size'
 for how in metadata full; do
   convert --preallocate=$how s.vmdk pre.vmdk --force
   [ "$("$vmdk_img" check --json pre.vmdk |

@@ -40,8 +40,10 @@ refused 'at most 70368744177664' -t seSparse $((2 ** 46 + 512)) a.vmdk
 refused 'at most 4096 extents' -t twoGbMaxExtentSparse 8193G a.vmdk
 
 # What the types don't have.
-refused 'power of two from 4096 to 1048576' --grain-size=65535 1M a.vmdk
-refused 'power of two from 4096 to 1048576' --grain-size=2M 1M a.vmdk
+refused 'power of two from 8192 to 1048576' --grain-size=65535 1M a.vmdk
+refused 'power of two from 8192 to 1048576' --grain-size=2M 1M a.vmdk
+refused 'power of two from 8192 to 1048576' --grain-size=4K 1M a.vmdk
+refused 'have 65536 bytes|grains of' -t streamOptimized --grain-size=8K 1M a.vmdk
 refused 'power of two from 512 to' -t vmfsSparse --grain-size=256 1M a.vmdk
 refused 'have 4096 bytes' -t seSparse --grain-size=64K 1M a.vmdk
 refused 'has no grains' -t vmfs --grain-size=64K 1M a.vmdk
@@ -149,6 +151,28 @@ if mount -t tmpfs -o size=1M tmpfs ../small 2>/dev/null; then
             --preallocate=metadata 300M x.vmdk
   )
 fi
+
+# Others depend on it.
+"$vmdk_img" create -q 1M base.vmdk
+"$vmdk_img" snapshot base.vmdk > /dev/null
+refused 'base.vmdk: isn.t replaced: it is the parent of "base-000001.vmdk"' \
+  --force 1M base.vmdk
+rm base-000001.vmdk
+"$vmdk_img" create -q -t monolithicFlat 1M w.vmdk
+sed -i 's/"w-flat/"y-flat/' w.vmdk
+mv w-flat.vmdk y-flat.vmdk
+refused 'y-flat.vmdk: isn.t replaced: it is a part of the disk "w.vmdk"' \
+  --force -t monolithicFlat 1M y.vmdk
+rm w.vmdk y-flat.vmdk
+(
+  ulimit -n 40
+  refused 'Too many open files; allow more with ulimit -n' \
+    -t twoGbMaxExtentSparse 200G many.vmdk
+)
+# What is private remains so.
+chmod 600 base.vmdk
+"$vmdk_img" create -q --force 1M base.vmdk
+[ "$(stat -c %a base.vmdk)" = 600 ] || fail "mode $(stat -c %a base.vmdk)"
 
 # A folder that may not be written.  That user may not reach the tool.
 [ -z "$sanitizers" ] || exit 0

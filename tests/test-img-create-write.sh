@@ -24,7 +24,7 @@ writable ()
   check_quiet
 }
 writable
-writable -t twoGbMaxExtentSparse --grain-size=4K
+writable -t twoGbMaxExtentSparse --grain-size=8K
 writable -t vmfs
 writable -t vmfsSparse --grain-size=8K
 writable --preallocate=metadata

@@ -83,3 +83,22 @@ rm -f d*.vmdk
      jq -c '[.filename, .type, .size, .files]')" = \
   '["d.vmdk","twoGbMaxExtentFlat",3221225472,["d.vmdk","d-f001.vmdk","d-f002.vmdk"]]' ] ||
   fail "$("$vmdk_img" create --json --force -t twoGbMaxExtentFlat 3G d.vmdk)"
+
+# What is left of a disk that was replaced: only a text names it for sure.
+# What is inside of an extent may be of former times.
+rm -rf "$scratch/left"
+mkdir "$scratch/left"
+cd "$scratch/left"
+"$vmdk_img" create -q 10M s.vmdk
+cp s.vmdk old.vmdk
+"$vmdk_img" create --force 5M old.vmdk > out 2>&1
+! grep -q warning out || fail "$(cat out)"
+"$vmdk_img" create -q -t monolithicFlat 3M f.vmdk
+"$vmdk_img" create --force 3M f.vmdk > out 2>&1
+grep -q 'warning: f.vmdk: .*also had f-flat.vmdk.*unless' out ||
+  fail "$(cat out)"
+printf '%s\n' '# Disk DescriptorFile' version=1 CID=12345678 \
+       parentCID=ffffffff 'createType="monolithicSparse"' \
+       'RW 20480 SPARSE "s.vmdk"' > t.vmdk
+"$vmdk_img" create --force 3M t.vmdk > out 2>&1
+! grep -q warning out || fail "$(cat out)"

@@ -99,3 +99,21 @@ mv ../stream.vmdk d.vmdk
 mv ../stream.raw d.raw
 lost_inside /dev/zero streamOptimized
 cd ..
+
+# There is little room: what nobody needs is left out.
+rm -rf disk
+mkdir disk
+cd disk
+name=$(printf '%0120d' 0).vmdk
+"$vmdk_img" create -q 2M "$name"
+$vmdkgen poke "$name" kdmv.descriptorSize 1
+dd if=/dev/zero of="$name" bs=512 seek=1 count=20 conv=notrunc status=none
+"$vmdk_img" rebuild-descriptor "$name" 2> ../rebuild.err ||
+  fail "$(cat ../rebuild.err)"
+"$vmdk_img" check "$name" > /dev/null || fail "check"
+# The advice names options as they are.
+$vmdkgen cowd size=2000 d.vmdk
+rm d.vmdk
+"$vmdk_img" rebuild-descriptor d.vmdk > ../rebuild.err 2>&1 || :
+grep -q ' use --parent=FILE' ../rebuild.err || fail "$(cat ../rebuild.err)"
+cd ..

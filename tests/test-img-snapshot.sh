@@ -120,3 +120,46 @@ done
 "$vmdk_img" snapshot a-000001.vmdk >/dev/null
 sed -i 's/^CID=......../CID=12345678/' a.vmdk
 expect_error 'CID' "$vmdk_img" snapshot a-000002.vmdk
+
+# The guest's BIOS finds the geometry that it had, and the adapter is the
+# parent's, also one that we don't make.
+rm -r ./*.vmdk
+"$vmdk_img" create -q 20M a.vmdk
+sed -i 's/\(geometry.heads = \)"64"/\1"17"/
+        s/\(geometry.sectors = \)"32"/\1"63"/' a.vmdk
+"$vmdk_img" snapshot a.vmdk > /dev/null
+for k in heads sectors cylinders; do
+  same "ddb.\"geometry.$k\""
+done
+[ "$(key a.vmdk 'ddb."geometry.heads"')" = 17 ] || fail "it wasn't changed"
+rm ./*.vmdk
+"$vmdk_img" create -q -t monolithicFlat 2M a.vmdk
+sed -i 's/lsilogic/pvscsi/' a.vmdk
+"$vmdk_img" snapshot a.vmdk > /dev/null
+same 'ddb."adapterType"'
+
+# A parent whose ID means that there is none; one that isn't closed.
+sed -i 's/^CID=......../CID=ffffffff/' a.vmdk
+expect_error 'a.vmdk: can.t be a parent: its content ID is ffffffff' \
+  "$vmdk_img" snapshot a.vmdk
+rm ./*.vmdk
+"$vmdk_img" create -q 2M a.vmdk
+$vmdkgen poke a.vmdk kdmv.uncleanShutdown 1
+"$vmdk_img" snapshot a.vmdk > out 2>&1
+grep -q "warning: a.vmdk: .*didn't close it.*vmdk-img check" out ||
+  fail "$(cat out)"
+
+# Its name would be a protocol to others.
+rm ./*.vmdk
+"$vmdk_img" create -q 2M nbd:x.vmdk
+"$vmdk_img" snapshot nbd:x.vmdk c.vmdk > /dev/null
+grep -a -q -x 'parentFileNameHint="./nbd:x.vmdk"' c.vmdk || fail "the hint"
+"$vmdk_img" check c.vmdk > /dev/null || fail "check"
+
+# As create --parent does.
+rm ./*.vmdk
+"$vmdk_img" create -q --adapter=ide --hw-version=7 1M a.vmdk
+"$vmdk_img" create -q --parent=a.vmdk a-000001.vmdk
+for k in adapterType virtualHWVersion geometry.heads; do
+  same "ddb.\"$k\""
+done

@@ -120,3 +120,20 @@ stream --force disk.raw 1/disk.vmdk
   fail "level 9 makes nothing smaller"
 [ "$(stat -c %s noise.vmdk)" = $((65536 + (16 * 129 + 5 + 2 + 3) * 512)) ] ||
   fail "$(stat -c %s noise.vmdk) bytes of noise"
+
+# Also where only the last grain is another one, which can't be compressed.
+head -c 3M /dev/urandom > disk.raw
+stream --force disk.raw 1/disk.vmdk
+cid 1/disk.vmdk > before
+dd if=/dev/urandom of=disk.raw bs=4096 seek=760 count=2 conv=notrunc \
+   status=none
+stream --force disk.raw 1/disk.vmdk
+! cid 1/disk.vmdk | cmp -s - before || fail "the same CID"
+# And empty ones of other sizes.
+truncate -s 0 disk.raw
+truncate -s 3M disk.raw
+stream --force disk.raw 1/disk.vmdk
+cid 1/disk.vmdk > before
+truncate -s 4M disk.raw
+stream --force disk.raw 1/disk.vmdk
+! cid 1/disk.vmdk | cmp -s - before || fail "the same CID of empty disks"

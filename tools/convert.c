@@ -45,9 +45,9 @@ NEW_DISK_TYPE_HELP
 "  --hw-version=N          the virtual machine's hardware version (default:\n"
 "                          as in SRC)\n"
 "  --level=N               how hard to compress a stream: 1 is fast, 12 makes\n"
-"                          it small (default: 5)\n"
-"  --ova                   make DST an OVA with a streamOptimized disk (the\n"
-"                          default if it ends with .ova)\n"
+"                          it small (default: 5, or 6 with zlib)\n"
+"  --ova                   make DST an OVA with a streamOptimized disk, as is\n"
+"                          done if it ends with .ova\n"
 "  --preallocate=off|metadata|full\n"
 "                          give each grain its place, or also its space on\n"
 "                          the file system (default: off)\n"
@@ -111,7 +111,7 @@ choose_type (const struct settings *s)
 {
   const char *const name = new_disk.file;
 
-  if (ends_with (name, ".ova") && !type_given)
+  if (ends_with (name, ".ova"))
     new_disk.ova = true;
   if (new_disk.ova) {
     if (type_given && new_disk.type != VMDK_TYPE_STREAM)
