@@ -37,8 +37,9 @@ build_resize (struct build *b, uint64_t size)
 {
   if (store_resize (b->store, size) == 0)
     return 0;
-  vmdk_error (b->log, "%s: making it %" PRIu64 " bytes long: %m", b->name,
-              size);
+  vmdk_error (b->log, "%s: making it %" PRIu64 " bytes long: %m%s", b->name,
+              size, errno != EFBIG ? "" : " for its file system, or for "
+              "ulimit -f; a sparse type needs less");
   return -1;
 }
 

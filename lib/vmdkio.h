@@ -385,7 +385,9 @@ enum vmdk_type {
 
 /* "twoGbMaxExtentSparse", or "raw". */
 extern const char *vmdk_type_name (enum vmdk_type type);
-/* By that name in any case, or another that is in use ("vmfsThin"). */
+/* By that name in any case, or another that is in use; what that says of
+ * preallocation ("vmfsThick") isn't told.
+ */
 extern bool vmdk_find_type (const char *name, enum vmdk_type *type)
   __attribute__ ((__nonnull__ (1, 2)));
 
@@ -404,16 +406,18 @@ struct vmdk_new {
   enum vmdk_type type;
   uint64_t size;          /* guest bytes; rounded up to sectors */
   bool force;             /* replace a file that exists */
-  const char *adapter;    /* ddb.adapterType; NULL: "lsilogic" */
-  unsigned hw_version;    /* ddb.virtualHWVersion; 0: 4 */
+  const char *adapter;    /* ddb.adapterType; NULL: that of the source or
+                             the parent, or "lsilogic" */
+  unsigned hw_version;    /* ddb.virtualHWVersion; 0: likewise, or 4 */
   uint64_t grain_size;    /* bytes; 0: what VMware uses for the type */
   enum vmdk_preallocation preallocate;
   int level;              /* of compression, 1 to 12; 0: the default */
-  unsigned threads;       /* 0: one for each processor */
+  unsigned threads;       /* 0: one for each processor; at most 64 */
   bool ova;               /* type STREAM: put it into an OVA */
   struct vmdk_progress progress;
 };
-extern void vmdk_new_init (struct vmdk_new *n) __attribute__ ((__nonnull__ (1)));
+extern void vmdk_new_init (struct vmdk_new *n)
+  __attribute__ ((__nonnull__ (1)));
 
 /* Makes an empty disk; parent is NULL, or the disk that it is a child of,
  * whose size it gets if n->size is 0.
