@@ -107,7 +107,7 @@ recognise (const struct store *store, const char *text, size_t count)
 
 static int
 report_not_a_link (const struct vmdk_log *log, const struct store *store,
-                   const char *what)
+                   const char *what, bool raw)
 {
   char *const guess = guess_descriptor (store->name);
 
@@ -121,8 +121,9 @@ report_not_a_link (const struct vmdk_log *log, const struct store *store,
                 guess);
   else
     vmdk_error (log, "%s: %s; open the descriptor that names it instead, or "
-                "make one with vmdk-img rebuild-descriptor", store->name,
-                what);
+                "make one with vmdk-img rebuild-descriptor%s", store->name,
+                what, raw ? "; if it has just the guest's bytes, vmdk-img "
+                "reads it with --format=raw" : "");
   free (guess);
   errno = EINVAL;
   return -1;
@@ -180,7 +181,7 @@ read_separate (const struct vmdk_log *log, struct store *store,
   }
   else if (!descriptor_probe (text, count))
     report_not_a_link (log, store, "this is neither a VMDK descriptor nor a "
-                       "sparse extent (no known magic number)");
+                       "sparse extent (no known magic number)", true);
   else if (store->size > VMDK_MAX_DESCRIPTOR) {
     vmdk_error (log, "%s: the descriptor has %" PRIu64 " bytes, expected at "
                 "most %d", store->name, store->size, VMDK_MAX_DESCRIPTOR);
@@ -216,13 +217,13 @@ read_descriptor (const struct vmdk_log *log, struct store *store,
     return -1;
   case MAGIC_COWD:
     return report_not_a_link (log, store, "this is a COWD extent, which "
-                              "doesn't say what it belongs to");
+                              "doesn't say what it belongs to", false);
   case MAGIC_SESPARSE:
     return report_not_a_link (log, store, "this is a seSparse extent, which "
-                              "doesn't say what it belongs to");
+                              "doesn't say what it belongs to", false);
   case MAGIC_CHANGE_TRACK:
     return report_not_a_link (log, store, "this is a change tracking file, "
-                              "not a disk");
+                              "not a disk", false);
   case MAGIC_NONE:
     break;
   }
