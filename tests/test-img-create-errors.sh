@@ -26,6 +26,7 @@ refused 'size 1x: not a size' 1x a.vmdk
 refused 'not a size' a.vmdk b.vmdk
 refused 'too many words' 1M a.vmdk b.vmdk
 refused 'exclude each other' --from-flat=x --parent=y a.vmdk
+refused 'remains as it is' --from-flat=x --preallocate=full a.vmdk
 refused 'no such type: expected monolithicSparse,.*raw' -t qcow2 1M a.vmdk
 refused 'not off, metadata or full' --preallocate=yes 1M a.vmdk
 

@@ -95,6 +95,7 @@ const struct command commit_command = {
   /* What an interrupted commit left is put in order by the next one. */
   .cid_check = VMDK_CID_OFF,
   .writes = true,
+  .changes_content = true,
   .set = set,
   .run = run,
 };

@@ -103,6 +103,10 @@ run (const struct settings *s)
   new_disk.log = s->open.log;
   if (from_flat && s->open.parent)
     usage_error (s->command, "--from-flat and --parent exclude each other");
+  if (from_flat && (new_disk.grain_size != 0 ||
+                    new_disk.preallocate != VMDK_PREALLOCATE_OFF))
+    usage_error (s->command, "--from-flat: the file remains as it is, so "
+                 "--grain-size and --preallocate make no sense");
   take_words (s);
   new_disk.progress = progress_begin (s);
   r = create (s);

@@ -87,5 +87,6 @@ const struct command resize_command = {
   .help = "  +SIZE                   by so much, not to so much\n",
   .options = options,
   .writes = true,
+  .changes_content = true,
   .run = run,
 };

@@ -96,17 +96,25 @@ static const char source_help[] =
 "  -f, --format=raw|vmdk   raw: FILE has the guest's bytes as they are; vmdk:\n"
 "                          so has not an NBD export, but a VMDK file\n";
 
-/* ... and of those that change a disk. */
+/* ... of those that change a disk, and of those by which the guest sees
+ * another content.
+ */
 static const struct option write_options[] = {
-  { "allow-parent-write", no_argument, NULL, OPT_ALLOW_PARENT_WRITE },
   { "drop-cbt", no_argument, NULL, OPT_DROP_CBT },
 };
 #define NR_WRITE (sizeof write_options / sizeof write_options[0])
 
 static const char write_help[] =
-"  --allow-parent-write    also if that destroys disks that were made over it\n"
 "  --drop-cbt              end VMware's change tracking: the next backup must\n"
 "                          be a full one\n";
+
+static const struct option content_options[] = {
+  { "allow-parent-write", no_argument, NULL, OPT_ALLOW_PARENT_WRITE },
+};
+#define NR_CONTENT (sizeof content_options / sizeof content_options[0])
+
+static const char content_help[] =
+"  --allow-parent-write    also if that destroys disks that were made over it\n";
 
 #define MAX_OWN 24
 
@@ -454,6 +462,8 @@ print_help (const struct command *command)
             command->summary, command->help);
     if (command->takes_uri)
       fputs (source_help, stdout);
+    if (command->changes_content)
+      fputs (content_help, stdout);
     if (command->writes)
       fputs (write_help, stdout);
     fputs (common_help, stdout);
@@ -551,7 +561,8 @@ bad_option (const struct command *command, int c, const char *word)
 
 /* All options of the command, and the letters among them. */
 struct option_list {
-  struct option list[NR_COMMON + NR_SOURCE + NR_WRITE + MAX_OWN + 1];
+  struct option list[NR_COMMON + NR_SOURCE + NR_WRITE + NR_CONTENT + MAX_OWN +
+                     1];
   char letters[64];
   size_t n;
 };
@@ -574,6 +585,8 @@ collect_options (const struct command *command, struct option_list *o)
     add_options (o, source_options, NR_SOURCE);
   if (command->writes)
     add_options (o, write_options, NR_WRITE);
+  if (command->changes_content)
+    add_options (o, content_options, NR_CONTENT);
   while (command->options[n].name)
     n++;
   add_options (o, command->options, n);

@@ -56,7 +56,8 @@ struct command {
                                    getopt: "ft:"; or NULL */
   enum vmdk_cid_check cid_check; /* the default */
   bool takes_uri; /* FILE may be the URI of an NBD export; see --format */
-  bool writes;    /* has --drop-cbt and --allow-parent-write, too */
+  bool writes;    /* has --drop-cbt, too, */
+  bool changes_content; /* and --allow-parent-write */
 
   /* Takes an option of its own; value is NULL if it has none. */
   void (*set) (const struct settings *s, int option, const char *value);
