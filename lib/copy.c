@@ -17,17 +17,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "copy.h"
 #include "disk.h"
 #include "le.h"
-
-/* Beyond that, memory would be used for nothing. */
-#define MAX_THREADS 64
+#include "threads.h"
 
 /* Pieces on their way: so that others can go on for a while if a thread has
  * to wait for its disk, or for a processor.
@@ -469,16 +465,6 @@ work (void *opaque)
 
 /* Threads. */
 
-static unsigned
-nr_processors (void)
-{
-  cpu_set_t set;
-
-  if (sched_getaffinity (0, sizeof set, &set) == -1 || CPU_COUNT (&set) < 1)
-    return 1;
-  return (unsigned) CPU_COUNT (&set);
-}
-
 /* A server that is asked several things at once is quicker. */
 static unsigned
 nr_parallel_reads (const struct link *l)
@@ -509,27 +495,6 @@ nr_threads (const struct copy *c)
       n = reads;
   }
   return n < MAX_THREADS ? n : MAX_THREADS;
-}
-
-/* The caller's thread is one of them.  The program's signals are not for
- * the others, and fewer than wanted will do.
- */
-static void
-run_threads (struct pipeline *p, unsigned n)
-{
-  pthread_t threads[MAX_THREADS];
-  unsigned i, started = 0;
-  sigset_t all, old;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  while (started + 1 < n &&
-         pthread_create (&threads[started], NULL, work, p) == 0)
-    started++;
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  work (p);
-  for (i = 0; i < started; i++)
-    pthread_join (threads[i], NULL);
 }
 
 /* Beginning and ending. */
@@ -601,7 +566,7 @@ free_slots (struct pipeline *p)
 static int
 run (struct pipeline *p)
 {
-  run_threads (p, nr_threads (p->c));
+  run_threads (nr_threads (p->c), work, p);
   if (p->err == 0 && report_progress (p, p->image->size) == -1)
     p->err = errno;
   errno = p->err;

@@ -10,14 +10,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "build.h"
+#include "threads.h"
 #include "transfer.h"
 
-#define MAX_THREADS 8
+#define MOST_THREADS 8
 #define PART_SIZE ((size_t) 1 << 20)
 #define MAX_ZERO (UINT64_C (64) << 20) /* so that there is progress */
 /* Zeroes among data are found in these; a grain of most disks. */
@@ -303,30 +302,9 @@ work (void *opaque)
 static unsigned
 nr_threads (void)
 {
-  const long n = sysconf (_SC_NPROCESSORS_ONLN);
+  const unsigned n = nr_processors ();
 
-  return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (unsigned) n;
-}
-
-/* The caller's thread is one of them; fewer than wanted will do.  The
- * program's signals are not for the others.
- */
-static void
-run_threads (struct work *w, unsigned n)
-{
-  pthread_t threads[MAX_THREADS];
-  unsigned i, started = 0;
-  sigset_t all, old;
-
-  sigfillset (&all);
-  pthread_sigmask (SIG_SETMASK, &all, &old);
-  while (started + 1 < n &&
-         pthread_create (&threads[started], NULL, work, w) == 0)
-    started++;
-  pthread_sigmask (SIG_SETMASK, &old, NULL);
-  work (w);
-  for (i = 0; i < started; i++)
-    pthread_join (threads[i], NULL);
+  return n < MOST_THREADS ? n : MOST_THREADS;
 }
 
 /* Space of flat disks was mostly given to them for a reason. */
@@ -346,7 +324,7 @@ transfer_run (const struct transfer *t)
   if (w.windows == NULL)
     return -1;
   pthread_mutex_init (&w.lock, NULL);
-  run_threads (&w, nr_threads ());
+  run_threads (nr_threads (), work, &w);
   pthread_mutex_destroy (&w.lock);
   free (w.windows);
   if (w.err == 0)
