@@ -648,6 +648,7 @@ make_changes (struct repair *r)
     return -1;
   }
   r->result->undo = undo;
+  r->undo_written = true;
   if (undo_make_changes (r->files, r->nr_files, HEADERS) == 0)
     return 0;
   vmdk_error (&r->log, "%s: the repair was interrupted; vmdk-img repair "
@@ -679,12 +680,7 @@ run (struct repair *r)
   if (count_changes (r) == -1)
     return -1;
   tell_defects (r, r->how->left);
-  if (!r->write || !is_changed (r)) {
-    free (r->result->undo);
-    r->result->undo = NULL;
-    return 0;
-  }
-  return make_changes (r);
+  return r->write && is_changed (r) ? make_changes (r) : 0;
 }
 
 int
@@ -702,6 +698,10 @@ vmdk_repair (const struct vmdk_options *options,
   *result = (struct vmdk_repair_result) { .repairs = 0 };
   status = run (&r);
   err = errno;
+  if (!r.undo_written) {
+    free (result->undo);
+    result->undo = NULL;
+  }
   drop (r.defects, &r.nr_defects);
   drop (r.early, &r.nr_early);
   free (r.defects);

@@ -36,6 +36,7 @@ struct repair {
   struct vmdk_repair_result *result;
   struct vmdk_log log;
   bool write;             /* not dry_run */
+  bool undo_written;      /* it has its name */
 
   struct overlay **files;
   size_t nr_files;

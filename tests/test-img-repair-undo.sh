@@ -231,3 +231,10 @@ EOF
 refused 'x\.vmdk: ' "$vmdk_img" repair x.vmdk
 exec 9>&-
 [ ! -e x.vmdk.undo ]
+
+# What wasn't written isn't named.
+"$vmdk_img" repair --json no-such.vmdk > json 2>/dev/null &&
+  fail 'a disk that is not there was repaired'
+python3 -m json.tool json >/dev/null
+grep -q undo-file json && fail "$(cat json)"
+true
