@@ -24,8 +24,9 @@ extern int link_start_change (struct link *l);
 /* Changes the descriptor of l durably: after a crash it is the old or the
  * new one.  The store must be writable.  A separate one is replaced as a
  * whole, or refused (ENOTSUP) where that can't be done and any mixture of
- * old and new sectors wouldn't do; one inside of an extent by one sector if that is enough, or else
- * by way of a copy behind it, which the header names meanwhile.
+ * old and new sectors wouldn't do; one inside of an extent by one sector if
+ * that is enough, or else by way of a copy behind it, which the header names
+ * meanwhile.
  * l->desc is the new one then; strings of the old one are gone.  -1: reported.
  */
 struct descriptor_changes;

@@ -357,6 +357,10 @@ extern int vmdk_check (struct vmdk_disk *disk, vmdk_defect_fn fn,
  * Nothing that is half done can be seen: new files get their names when
  * they are complete and durable.  What changes a disk in place can be
  * stopped at any point, also by a crash, and be run again.
+ *
+ * The operations return 0, or -1 with errno.  No other thread may use a disk
+ * that one of them is called for, and after vmdk_commit, _pull, _fix_cid,
+ * _resize and _compact, whatever they returned, it can only be closed.
  */
 
 /* How far a long operation is: done of total, in bytes of something.  The
@@ -448,8 +452,8 @@ extern int vmdk_convert (struct vmdk_disk *disk, const struct vmdk_new *n)
   __attribute__ ((__nonnull__ (1, 2)));
 
 /* Brings what the top link of disk says into its parent.  The disk has been
- * opened with VMDK_CID_OFF, and is of no use after.  Unless it is deleted,
- * the child remains, with nothing in it that isn't in the parent, too.
+ * opened with VMDK_CID_OFF.  Unless it is deleted, the child remains, with
+ * nothing in it that isn't in the parent, too.
  * Refuses when other children of the parent would be destroyed, unless
  * allow_parent_write says otherwise.
  */
@@ -483,7 +487,9 @@ extern int vmdk_rebuild_descriptor (const struct vmdk_new *n,
                                     const char *const *extents, size_t nr)
   __attribute__ ((__nonnull__ (1)));
 
-/* Makes the disk larger. */
+/* Makes the disk larger: size is in bytes, and rounded up to sectors.  What
+ * is added reads as zero.  Only flat and hosted sparse disks without parent.
+ */
 extern int vmdk_resize (struct vmdk_disk *disk, uint64_t size,
                         const struct vmdk_progress *progress)
   __attribute__ ((__nonnull__ (1, 3)));
@@ -525,7 +531,11 @@ extern int vmdk_repair (const struct vmdk_options *options,
                         struct vmdk_repair_result *result)
   __attribute__ ((__nonnull__ (1, 2, 3)));
 
-/* Takes a repair back: the files are, byte for byte, as they were. */
+/* Takes a repair back: what it changed is, byte for byte, as it was, and the
+ * files have the lengths that they had.  undo is NULL: that of
+ * options->file.  Refuses, before any change, if something of that was
+ * changed since, or if undo is another disk's.  The undo file is removed.
+ */
 extern int vmdk_repair_undo (const struct vmdk_options *options,
                              const char *undo)
   __attribute__ ((__nonnull__ (1)));
