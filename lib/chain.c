@@ -32,7 +32,7 @@ add_roots (struct context *ctx, const struct folder *folder)
   struct folder *root;
 
   if (folder) {
-    root = folder_open (ctx, folder->path);
+    root = folder_again (ctx, folder);
     if (root == NULL || context_add_root (ctx, root) == -1)
       return -1;
   }

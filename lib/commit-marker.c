@@ -55,7 +55,7 @@ commit_marker_read (const struct link *child, struct commit_marker *m)
 {
   char text[MAX_SIZE + 1];
   ssize_t n;
-  int fd;
+  int folder, fd;
 
   *m = (struct commit_marker) { .path = NULL };
   if (asprintf (&m->path, "%s.commit", child->store->name) == -1) {
@@ -63,7 +63,12 @@ commit_marker_read (const struct link *child, struct commit_marker *m)
     vmdk_error (&child->ctx->log, "%s: %m", child->store->name);
     return -1;
   }
-  fd = open (m->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  folder = own_file_folder (child->store, true);
+  if (folder == -1)
+    return -1;
+  fd = openat (folder, own_file_base (m->path),
+               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  close (folder);
   if (fd == -1 && errno == ENOENT)
     return 0;
   n = fd == -1 ? -1 : read (fd, text, MAX_SIZE);
@@ -99,7 +104,7 @@ int
 commit_marker_write (const struct link *child, struct commit_marker *m)
 {
   struct new_file *const f =
-    new_file_begin (&child->ctx->log, m->path, false);
+    new_file_begin_beside (&child->ctx->log, m->path, child->store, false);
   char *const text = f ? compose (child, m) : NULL;
   int r = -1;
 
@@ -116,7 +121,7 @@ commit_marker_remove (const struct link *child, struct commit_marker *m)
 {
   if (!m->exists)
     return 0;
-  if (own_file_remove_path (&child->ctx->log, m->path) == -1)
+  if (own_file_remove_beside (child->store, m->path) == -1)
     return -1;
   m->exists = m->valid = false;
   return 0;

@@ -501,6 +501,20 @@ cut (const struct job *j)
   return compact_begin_change (j) == -1 ? -1 : sparse_cut (j->sp, end);
 }
 
+/* Where the next window begins that has anything to give back: for each, all
+ * tables are read, and the largest files have many, most of them holes.
+ */
+static uint64_t
+next_window (const struct job *j)
+{
+  const struct space *const s = &j->space;
+  const uint64_t size = s->nr_bits * s->unit, next = s->window + size;
+  const uint64_t data =
+    next < s->end ? store_next_data (j->sp->e.store, next) : UINT64_MAX;
+
+  return data >= s->end ? UINT64_MAX : next + (data - next) / size * size;
+}
+
 /* Steps 3 and 4. */
 static int
 give_back (struct job *j)
@@ -511,12 +525,12 @@ give_back (struct job *j)
   if (r == 0)
     r = cut (j);
   while (r == 0) {
-    const uint64_t next = s->window + s->nr_bits * s->unit;
+    const uint64_t next = punch_window (j) == -1 ? 0 : next_window (j);
 
-    r = punch_window (j);
-    if (r == -1 || next >= s->end)
+    if (next == UINT64_MAX)
       break;
-    r = space_load (s, next);
+    r = next == 0 || compact_ask (j->c, 2 * j->sp->e.size) == -1 ? -1
+      : space_load (s, next);
   }
   space_close (s);
   return r;

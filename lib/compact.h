@@ -51,8 +51,8 @@ struct space {
 extern int space_open (struct space *s, struct sparse *sp);
 extern void space_close (struct space *s);
 
-/* Reads the window from start on, which is what window + nr_bits * unit
- * gives, or origin.
+/* Reads the window from start on, which is origin, or so many times
+ * nr_bits * unit behind it.
  */
 extern int space_load (struct space *s, uint64_t start);
 

@@ -122,7 +122,7 @@ make_image (struct vmdk_disk *disk, const struct image_options *o,
 static int
 make_ova (struct vmdk_disk *disk, const struct vmdk_new *n)
 {
-  struct ova *const ova = ova_begin (n, vmdk_size (disk));
+  struct ova *const ova = ova_begin (n, vmdk_size (disk), disk->ctx);
   const struct image_options o = {
     .n = n, .size = vmdk_size (disk),
     .store = ova ? ova_store (ova) : NULL,
@@ -145,7 +145,9 @@ int
 vmdk_convert (struct vmdk_disk *disk, const struct vmdk_new *n)
 {
   struct vmdk_new new = *n;
-  const struct image_options o = { .n = &new, .size = vmdk_size (disk) };
+  const struct image_options o = {
+    .n = &new, .size = vmdk_size (disk), .source = disk->ctx,
+  };
   struct first_error first;
   uint64_t populated;
 

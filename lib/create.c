@@ -79,11 +79,11 @@ place_below (const struct place *p, const char *folder)
   return path;
 }
 
-/* "../../x.vmdk" */
+/* "../../x.vmdk".  below is the rest of the folder's path. */
 static char *
-place_above (const struct place *p, const char *folder)
+place_above (const struct place *p, const char *below)
 {
-  const char *c = path_below (folder, p->folder);
+  const char *c = below;
   char *path = strdup (p->base);
 
   while (path && *c) {
@@ -136,12 +136,13 @@ create (const struct image_options *o)
 static char *
 parent_hint (const struct place *child, const struct place *parent)
 {
+  const char *const below = path_below (child->folder, parent->folder);
   char *path;
 
   if (path_below (parent->folder, child->folder))
     return place_below (parent, child->folder);
-  if (path_below (child->folder, parent->folder))
-    return place_above (parent, child->folder);
+  if (below)
+    return place_above (parent, below);
   if (asprintf (&path, "%s/%s", parent->folder, parent->base) == -1)
     return NULL;
   return path;
@@ -275,11 +276,14 @@ warn_unclean (const struct vmdk_new *n, const struct link *parent)
 }
 
 int
-create_child (const struct vmdk_new *n, const struct vmdk_disk *parent)
+create_child (const struct vmdk_new *n, const struct vmdk_disk *parent,
+              bool beside)
 {
   const struct link *const top = parent->top;
   struct image_parent p = { .cid = CID_NONE };
-  struct image_options o = { .n = n, .parent = &p, .size = top->size };
+  struct image_options o = { .n = n, .parent = &p, .size = top->size,
+                             .source = parent->ctx,
+                             .beside = beside ? top->store : NULL };
   char *hint;
   int r;
 
@@ -318,7 +322,7 @@ vmdk_create (const struct vmdk_new *n, const struct vmdk_options *parent)
   disk = vmdk_open (parent);
   if (disk == NULL)
     return -1;
-  r = create_child (n, disk);
+  r = create_child (n, disk, false);
   err = errno;
   vmdk_close (disk);
   errno = err;
@@ -382,9 +386,12 @@ compose_text (const struct new_text *t)
 }
 
 int
-publish_text (const struct vmdk_new *n, const char *text)
+publish_text (const struct vmdk_new *n, const struct store *beside,
+              const char *text)
 {
-  struct new_file *f = new_file_begin (&n->log, n->file, n->force);
+  struct new_file *f = beside
+    ? new_file_begin_beside (&n->log, n->file, beside, n->force)
+    : new_file_begin (&n->log, n->file, n->force);
   int r = -1;
 
   if (f && store_pwrite (f->store, text, strlen (text), 0) == 0)
@@ -564,7 +571,7 @@ vmdk_create_from_flat (const struct vmdk_new *n, const char *flat)
   if (s && check_is_flat (&n->log, s) == 0)
     text = compose_flat (n, s, flat);
   if (text)
-    r = publish_text (n, text);
+    r = publish_text (n, NULL, text);
   err = errno;
   free (text);
   store_unref (s);

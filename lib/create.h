@@ -12,9 +12,11 @@
 #include "disk.h"
 #include "image-plan.h"
 
-/* Makes n->file as a child of an open disk, of n->type. */
+/* Makes n->file as a child of an open disk, of n->type; beside: its path is
+ * in the folder of that disk.
+ */
 extern int create_child (const struct vmdk_new *n,
-                         const struct vmdk_disk *parent);
+                         const struct vmdk_disk *parent, bool beside);
 
 /* Where a path leads to. */
 struct place {
@@ -66,7 +68,10 @@ struct new_text {
 };
 /* The caller frees it. */
 extern char *compose_text (const struct new_text *t);
-/* Makes n->file of it. */
-extern int publish_text (const struct vmdk_new *n, const char *text);
+/* Makes n->file of it, in the folder where the name of beside leads to it,
+ * unless that is NULL.
+ */
+extern int publish_text (const struct vmdk_new *n, const struct store *beside,
+                         const char *text);
 
 #endif /* VMDK_CREATE_H */

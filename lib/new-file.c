@@ -30,15 +30,18 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "in-use.h"
 #include "new-file.h"
+#include "own-file.h"
 #include "store-file.h"
 
 #define NR_RANDOM 6       /* characters that make a hidden name unique */
 #define MAX_HIDDEN_BASE 200
 #define MAX_TRIES 100
+#define ACL "system.posix_acl_access"
 
 static const struct vmdk_log *
 log_of (const struct new_file *f)
@@ -77,27 +80,12 @@ advice (void)
 /* Where it will be. */
 
 static int
-open_folder (struct new_file *f)
-{
-  const char *const slash = strrchr (f->path, '/');
-  const char *const base = slash ? slash + 1 : f->path;
-  char *const dir = slash == NULL ? strdup (".")
-    : strndup (f->path, slash == f->path ? 1 : (size_t) (slash - f->path));
-
-  f->base = strdup (base);
-  if (dir && f->base) {
-    f->folder = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (f->folder == -1 && errno == EACCES) /* good enough for names */
-      f->folder = open (dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-  }
-  free (dir);
-  return f->folder;
-}
-
-static int
 find_place (const struct vmdk_log *log, struct new_file *f)
 {
-  if (open_folder (f) == -1) {
+  f->base = strdup (own_file_base (f->path));
+  if (f->base && f->folder == -1)
+    f->folder = own_file_open_folder (f->path);
+  if (f->base == NULL || f->folder == -1) {
     vmdk_error (log, "%s: can't be made: opening its folder: %m%s", f->path,
                 advice ());
     return -1;
@@ -241,11 +229,26 @@ try_names (struct new_file *f, int (*fn) (const struct new_file *f,
   return r;
 }
 
+/* Others could open it by this name, and then read what comes. */
 static int
 make_hidden (const struct new_file *f, const char *name)
 {
   return openat (f->folder, name,
-                 O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+                 O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+/* The mode of a new file; a default of its folder may say more. */
+static mode_t
+default_mode (const struct new_file *f, int fd)
+{
+  const mode_t mask = f->temporary ? umask (077) : 0;
+  struct stat st;
+
+  if (f->temporary) {
+    umask (mask);
+    return 0666 & ~mask;
+  }
+  return fstat (fd, &st) == 0 ? st.st_mode & 0777 : 0600;
 }
 
 static int
@@ -259,6 +262,7 @@ make (const struct vmdk_log *log, struct new_file *f)
     vmdk_error (log, "%s: can't be made: %m%s", f->path, advice ());
     return -1;
   }
+  f->mode = default_mode (f, fd);
   f->store = store_file_new (log, fd, f->path);
   if (f->store == NULL)
     return -1;
@@ -272,26 +276,57 @@ make (const struct vmdk_log *log, struct new_file *f)
 
 /* What nobody else may read, nobody else may read of its successor. */
 static void
-keep_mode (const struct new_file *f)
+keep_mode (struct new_file *f)
 {
+  const int fd = number_of (f);
   struct stat st, own;
-  mode_t mode;
 
   if (f->former == NULL ||
       fstat (((const struct store_file *) f->former)->fd, &st) == -1 ||
-      fstat (number_of (f), &own) == -1)
+      fstat (fd, &own) == -1)
     return;
-  mode = st.st_mode & 0777;
+  f->mode = st.st_mode & 0777;
   if ((st.st_uid != own.st_uid || st.st_gid != own.st_gid) &&
-      fchown (number_of (f), st.st_uid, st.st_gid) == -1)
-    mode &= 0707; /* another group */
-  fchmod (number_of (f), mode);
+      fchown (fd, st.st_uid, st.st_gid) == -1 &&
+      fchown (fd, (uid_t) -1, st.st_gid) == -1)
+    f->mode &= 0707; /* another group */
 }
 
-/* old: which it replaces, or NULL. */
+/* What a file's mode allows to others than its owner.  Another group is like
+ * everybody, and who is meant by the group's part where there are access
+ * control lists isn't known.
+ */
+static mode_t
+allowed_by (int fd, gid_t group)
+{
+  struct stat st;
+  mode_t mode;
+
+  if (fstat (fd, &st) == -1 || !S_ISREG (st.st_mode))
+    return 0777; /* of a device it says nothing about what is on it */
+  mode = (st.st_mode & 0777) | 0700;
+  if (st.st_gid != group || fgetxattr (fd, ACL, NULL, 0) > 0)
+    mode = (mode & 0707) | (mode & 07) << 3;
+  return mode;
+}
+
+void
+new_file_limit_mode (struct new_file *f, struct store *const *from, size_t n)
+{
+  struct stat own;
+  size_t i;
+
+  if (f->former || fstat (number_of (f), &own) == -1)
+    return;
+  for (i = 0; i < n; i++)
+    f->mode &=
+      allowed_by (((const struct store_file *) from[i])->fd, own.st_gid);
+}
+
+/* old: which it replaces, or NULL.  Takes folder over; -1: that of path. */
 static struct new_file *
-begin (const struct vmdk_log *log, const char *path, struct store *old,
-       bool force)
+begin (const struct vmdk_log *log, int folder, const char *path,
+       struct store *old, bool force)
 {
   struct new_file *const f = calloc (1, sizeof *f);
   int err;
@@ -299,16 +334,17 @@ begin (const struct vmdk_log *log, const char *path, struct store *old,
   if (f == NULL || (f->path = strdup (path)) == NULL) {
     vmdk_error (log, "%s: %m", path);
     free (f);
+    if (folder >= 0)
+      close (folder);
     return NULL;
   }
-  f->folder = -1;
+  f->folder = folder;
   f->force = force;
   if (old)
     f->former = store_ref (old);
   if (find_place (log, f) == 0 && (old || check_former (log, f) == 0) &&
       make (log, f) == 0) {
-    if (old == NULL)
-      keep_mode (f);
+    keep_mode (f);
     return f;
   }
   err = errno;
@@ -320,13 +356,35 @@ begin (const struct vmdk_log *log, const char *path, struct store *old,
 struct new_file *
 new_file_begin (const struct vmdk_log *log, const char *path, bool force)
 {
-  return begin (log, path, NULL, force);
+  return begin (log, -1, path, NULL, force);
+}
+
+struct new_file *
+new_file_begin_with (const struct new_file *other, const char *path)
+{
+  const int folder = fcntl (other->folder, F_DUPFD_CLOEXEC, 0);
+
+  if (folder >= 0)
+    return begin (log_of (other), folder, path, NULL, other->force);
+  vmdk_error (log_of (other), "%s: %m%s", path, advice ());
+  return NULL;
+}
+
+struct new_file *
+new_file_begin_beside (const struct vmdk_log *log, const char *path,
+                       const struct store *s, bool force)
+{
+  const int folder = own_file_folder (s, true);
+
+  return folder == -1 ? NULL : begin (log, folder, path, NULL, force);
 }
 
 struct new_file *
 new_file_begin_over (const struct vmdk_log *log, struct store *old)
 {
-  return begin (log, old->name, old, true);
+  const int folder = own_file_folder (old, false);
+
+  return folder == -1 ? NULL : begin (log, folder, old->name, old, true);
 }
 
 void
@@ -362,11 +420,53 @@ report (const struct new_file *f, const char *what)
   return -1;
 }
 
+/* Not that which was looked at and locked. */
+static int
+report_other (const struct new_file *f)
+{
+  vmdk_error (log_of (f), "%s: isn't replaced, since another program has just "
+              "replaced or removed what was there", f->path);
+  errno = EAGAIN;
+  return -1;
+}
+
+/* Access control lists, where there is one: the group's part of the mode
+ * means something else then.
+ */
+static bool
+keep_acl (int fd, int former)
+{
+  char acl[4096];
+  const ssize_t n = fgetxattr (former, ACL, acl, sizeof acl);
+
+  if (n == -1)
+    return errno == ENODATA || errno == EOPNOTSUPP || errno == ENOSYS;
+  return fsetxattr (fd, ACL, acl, (size_t) n, 0) == 0;
+}
+
+/* Not before all is in it.  Where that can't be done, it has the mode that
+ * allows less.
+ */
+static void
+set_mode (const struct new_file *f)
+{
+  const int fd = number_of (f);
+  struct stat st;
+
+  if (fstat (fd, &st) == 0 && (st.st_mode & 0777) != f->mode)
+    fchmod (fd, f->mode);
+  if (f->former &&
+      !keep_acl (fd, ((const struct store_file *) f->former)->fd))
+    fchmod (fd, f->mode & 0707);
+}
+
 static int
 sync_files (struct new_file *const *files, size_t n)
 {
   size_t i;
 
+  for (i = 0; i < n; i++)
+    set_mode (files[i]);
   for (i = 0; i < n; i++)
     if (store_sync (files[i]->store) == -1)
       return -1;
@@ -473,6 +573,8 @@ give_name (struct new_file *f)
 {
   int r;
 
+  if (f->former && !own_file_is_at (f->former, f->folder, f->base, false))
+    return report_other (f);
   if (f->former)
     r = renameat (f->folder, f->temporary, f->folder, f->base);
   else if (f->temporary)

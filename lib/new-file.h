@@ -9,6 +9,8 @@
 #ifndef VMDK_NEW_FILE_H
 #define VMDK_NEW_FILE_H
 
+#include <sys/types.h>
+
 #include "store.h"
 
 struct new_file {
@@ -21,6 +23,7 @@ struct new_file {
   char *base;           /* of path, in the folder */
   char *temporary;      /* its hidden name; NULL: it really has none */
   struct store *former; /* the file that it replaces, locked; NULL: none */
+  mode_t mode;          /* that it gets when it is complete */
   bool published;
 };
 
@@ -31,11 +34,31 @@ struct new_file {
 extern struct new_file *new_file_begin (const struct vmdk_log *log,
                                         const char *path, bool force);
 
+/* The same in the folder of another, where path's is the same, and with its
+ * force.
+ */
+extern struct new_file *new_file_begin_with (const struct new_file *other,
+                                             const char *path);
+
+/* The same in the folder where the name of s leads to its file, and which
+ * is path's.
+ */
+extern struct new_file *new_file_begin_beside (const struct vmdk_log *log,
+                                               const char *path,
+                                               const struct store *s,
+                                               bool force);
+
 /* The same for a successor of old, a file that we have open and have locked
  * as a writer, under its own name.
  */
 extern struct new_file *new_file_begin_over (const struct vmdk_log *log,
                                              struct store *old);
+
+/* Takes from everybody else what they may not do with the files that its
+ * content is from, unless it replaces a file, whose mode it has.
+ */
+extern void new_file_limit_mode (struct new_file *f,
+                                 struct store *const *from, size_t n);
 
 /* Makes all durable, and then gives them their names: in this order, so
  * that the last one should be the one that names the others.  With force,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "context.h"
 #include "image-plan.h"
 #include "in-use.h"
 #include "le.h"
@@ -81,6 +82,29 @@ check_extents (const struct new_image *image)
   return 0;
 }
 
+/* The first one looks for the folder; the others go there, too, wherever
+ * the path leads by then.
+ */
+static int
+make_file (struct new_image *image, size_t i, const char *path)
+{
+  const struct image_options *const o = image->plan->o;
+  const struct new_file *const last = image->files[image->nr_files - 1];
+  struct new_file **const f = &image->files[i];
+
+  if (last)
+    *f = new_file_begin_with (last, path);
+  else if (o->beside)
+    *f = new_file_begin_beside (image->log, path, o->beside, o->n->force);
+  else
+    *f = new_file_begin (image->log, path, o->n->force);
+  if (*f == NULL)
+    return -1;
+  if (o->source)
+    new_file_limit_mode (*f, o->source->stores, o->source->nr_stores);
+  return 0;
+}
+
 /* The descriptor's is the last one, but its name is looked at first: it is
  * the one that the user knows.
  */
@@ -100,17 +124,11 @@ make_files (struct new_image *image)
     return -1;
   }
   image->nr_files = nr;
-  if (has_own_descriptor (plan)) {
-    image->files[nr - 1] = new_file_begin (image->log, n->file, n->force);
-    if (image->files[nr - 1] == NULL)
+  if (has_own_descriptor (plan) && make_file (image, nr - 1, n->file) == -1)
+    return -1;
+  for (i = 0; i < plan->nr_extents; i++)
+    if (make_file (image, i, plan->extents[i].path) == -1)
       return -1;
-  }
-  for (i = 0; i < plan->nr_extents; i++) {
-    image->files[i] = new_file_begin (image->log, plan->extents[i].path,
-                                      n->force);
-    if (image->files[i] == NULL)
-      return -1;
-  }
   image->former = leftover_peek (image->files[nr - 1]);
   return check_extents (image) == -1 ? -1 :
     check_children (image->log, image->files[nr - 1]);
@@ -182,6 +200,9 @@ preallocate (struct new_image *image)
   for (i = 0; i < image->nr_builds; i++) {
     struct build *const b = image->builds[i];
 
+    /* NOLINTBEGIN(clang-analyzer-core.NullDereference): all are there, but
+     * it doesn't know what "begin" leaves alone.
+     */
     if (!flat && b->ops->preallocate == NULL)
       return refuse_to_preallocate (image);
     if (!flat && b->ops->preallocate (b) == -1)
@@ -189,6 +210,7 @@ preallocate (struct new_image *image)
     if (how == VMDK_PREALLOCATE_FULL &&
         store_allocate (b->store, flat ? b->size : b->store->size) == -1)
       return -1;
+    /* NOLINTEND(clang-analyzer-core.NullDereference) */
   }
   return 0;
 }

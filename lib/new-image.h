@@ -47,6 +47,10 @@ struct image_options {
   const char *long_content_id; /* NULL: one that goes with it, if any */
   struct store *store;  /* NULL; or where to put the only file, which isn't
                            published (a stream in an OVA) */
+  const struct context *source; /* NULL, or of what its content is from: nobody
+                           may read the new files who may not read those */
+  const struct store *beside; /* NULL; or the new files are made in the folder
+                           where this one's name leads to it, as n->file says */
   const char *name;     /* what the descriptor calls that file; NULL: as
                            n->file is called */
 };

@@ -34,6 +34,7 @@
 #include <nettle/version.h>
 #endif
 
+#include "context.h"
 #include "le.h"
 #include "new-file.h"
 #include "ova-write.h"
@@ -215,7 +216,7 @@ harmless (char c)
   static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     "abcdefghijklmnopqrstuvwxyz0123456789._-";
 
-  return c != '\0' && strchr (allowed, c) ? c : '_';
+  return (char) (c != '\0' && strchr (allowed, c) ? c : '_');
 }
 
 static int
@@ -379,7 +380,7 @@ put_header (void *block, const char *name, uint64_t size)
 /* Beginning. */
 
 static int
-begin (struct ova *ova)
+begin (struct ova *ova, const struct context *source)
 {
   const struct vmdk_log *const log = &ova->n->log;
   char *name;
@@ -389,6 +390,7 @@ begin (struct ova *ova)
   ova->file = new_file_begin (log, ova->n->file, ova->n->force);
   if (ova->file == NULL)
     return -1;
+  new_file_limit_mode (ova->file, source->stores, source->nr_stores);
   if (asprintf (&name, "%s: %s", ova->n->file, ova->disk_name) == -1)
     return out_of_memory (ova);
   ova->disk = store_tail_new (log, store_ref (ova->file->store), name,
@@ -398,7 +400,8 @@ begin (struct ova *ova)
 }
 
 struct ova *
-ova_begin (const struct vmdk_new *n, uint64_t size)
+ova_begin (const struct vmdk_new *n, uint64_t size,
+           const struct context *source)
 {
   struct ova *ova;
   int err;
@@ -412,7 +415,7 @@ ova_begin (const struct vmdk_new *n, uint64_t size)
   }
   ova->n = n;
   ova->size = size;
-  if (begin (ova) == 0)
+  if (begin (ova, source) == 0)
     return ova;
   err = errno;
   ova_writer_free (ova);

@@ -15,12 +15,15 @@
 
 #include "store.h"
 
+struct context;
 struct ova;
 
-/* n is that of the OVA, and must live as long; size is the guest's bytes.
- * NULL: reported.
+/* n is that of the OVA, and must live as long; size is the guest's bytes;
+ * source is what they come from, whose modes limit that of the OVA.  NULL:
+ * reported.
  */
-extern struct ova *ova_begin (const struct vmdk_new *n, uint64_t size);
+extern struct ova *ova_begin (const struct vmdk_new *n, uint64_t size,
+                              const struct context *source);
 
 /* Where the disk goes: empty at first, and writable.  It belongs to ova. */
 extern struct store *ova_store (struct ova *ova);

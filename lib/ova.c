@@ -69,17 +69,28 @@ is_first_chunk (const char *name, size_t *stem)
   return *stem > 0 && strcmp (name + *stem, ".000000000") == 0;
 }
 
+/* -1: it isn't one. */
+static int
+hex_digit (char c)
+{
+  static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+  const char *const p = c == '\0' ? NULL : strchr (digits, c);
+
+  return p ? (int) (p - digits) % 16 : -1;
+}
+
 /* Names in an OVF are URIs, in which "%20" is a blank.  NULL: no memory. */
 static char *
 decode_uri (const char *uri)
 {
   char *const name = strdup (uri), *to = name;
-  unsigned c;
 
   for (; name && *uri; to++) {
-    if (*uri == '%' && strspn (uri + 1, "0123456789abcdefABCDEF") >= 2 &&
-        sscanf (uri + 1, "%2x", &c) == 1 && c != 0) {
-      *to = (char) c;
+    const int high = *uri == '%' ? hex_digit (uri[1]) : -1;
+    const int low = high >= 0 ? hex_digit (uri[2]) : -1;
+
+    if (low >= 0 && high + low > 0) {
+      *to = (char) (high * 16 + low);
       uri += 3;
     }
     else
@@ -171,12 +182,16 @@ copy (const char *text)
 static int
 add_described (struct ova *o, const struct ovf *ovf, const struct ovf_disk *v)
 {
-  const struct ovf_file *const f =
+  struct ovf_file *const f =
     v->file_ref ? ovf_find_file (ovf, v->file_ref) : NULL;
-  char *const name = f ? name_of (o, f->href) : NULL;
   struct ova_disk *d;
+  char *name;
 
-  if (f == NULL || (name && has_disk (o, name))) {
+  if (f == NULL || f->taken)
+    return 0;
+  f->taken = true;
+  name = name_of (o, f->href);
+  if (name && has_disk (o, name)) {
     free (name);
     return 0;
   }
@@ -227,6 +242,15 @@ add_all_described (struct ova *o, char *text)
 }
 
 static int
+refuse_sparse (const struct ova *o, const char *name)
+{
+  vmdk_error (o->log, "%s: %s is stored in it without its holes, in a way "
+              "that isn't supported; unpack it", o->store->name, name);
+  errno = EINVAL;
+  return -1;
+}
+
+static int
 read_description (struct ova *o)
 {
   const struct tar_member *const m = &o->tar->members[o->tar->first_ovf];
@@ -234,11 +258,13 @@ read_description (struct ova *o)
   char *text;
   int r = -1;
 
-  if (m->size - m->missing > OVF_MAX_SIZE || m->sparse) {
+  vmdk_excerpt (name, sizeof name, m->name);
+  if (m->sparse)
+    return refuse_sparse (o, name);
+  if (m->size - m->missing > OVF_MAX_SIZE) {
     vmdk_error (o->log, "%s: the description of the machine, %s, has %"
-                PRIu64 " bytes, expected at most %d", o->store->name,
-                vmdk_excerpt (name, sizeof name, m->name), m->size,
-                OVF_MAX_SIZE);
+                PRIu64 " bytes, expected at most %d", o->store->name, name,
+                m->size, OVF_MAX_SIZE);
     errno = EINVAL;
     return -1;
   }
@@ -343,6 +369,7 @@ list_disks (const struct ova *o, char *buf, size_t size)
 
   buf[0] = '\0';
   for (i = 0; i < o->nr_disks; i++) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): there are disks */
     vmdk_excerpt (name, sizeof name, o->disks[i].name);
     if (n + strlen (name) + 40 > size) {
       snprintf (buf + n, size - n, " and %zu more", o->nr_disks - i);
@@ -436,12 +463,8 @@ add_piece (const struct ova *o, struct pieces *p, const struct tar_member *m)
     .offset = m->offset, .length = m->size - m->missing,
   };
   vmdk_excerpt (name, sizeof name, m->name);
-  if (m->sparse) {
-    vmdk_error (o->log, "%s: %s is stored in it without its holes, in a way "
-                "that isn't supported; unpack it", o->store->name, name);
-    errno = EINVAL;
-    return -1;
-  }
+  if (m->sparse)
+    return refuse_sparse (o, name);
   if (m->missing > 0)
     vmdk_warning (o->log, "%s: the archive ends before %s does: %" PRIu64
                   " bytes of it are missing", o->store->name, name,

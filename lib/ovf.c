@@ -362,7 +362,7 @@ ovf_parse (struct ovf *o, char *text)
   return good ? 0 : -1;
 }
 
-const struct ovf_file *
+struct ovf_file *
 ovf_find_file (const struct ovf *o, const char *id)
 {
   const struct ovf_file key = { .id = (char *) id };

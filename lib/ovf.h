@@ -18,6 +18,7 @@ struct ovf_file {
   uint64_t size;
   bool compressed;
   bool chunked;
+  bool taken; /* for those who look them up: there was a disk for it */
 };
 
 /* <Disk> */
@@ -41,7 +42,6 @@ extern int ovf_parse (struct ovf *o, char *text);
 extern void ovf_destroy (struct ovf *o);
 
 /* The file with that ID, or NULL. */
-extern const struct ovf_file *ovf_find_file (const struct ovf *o,
-                                             const char *id);
+extern struct ovf_file *ovf_find_file (const struct ovf *o, const char *id);
 
 #endif /* VMDK_OVF_H */

@@ -434,6 +434,16 @@ write_embedded (const struct rebuild *r, struct kdmv *k, const char *text)
   return embedded_write (k, text);
 }
 
+/* What wasn't there at the beginning isn't what the user wants replaced. */
+static int
+write_separate (const struct rebuild *r, const char *text)
+{
+  struct vmdk_new n = *r->n;
+
+  n.force = n.force && r->own;
+  return publish_text (&n, r->own, text);
+}
+
 static int
 rebuild (struct rebuild *r)
 {
@@ -452,7 +462,7 @@ rebuild (struct rebuild *r)
   }
   if (text == NULL)
     return -1;
-  result = k ? write_embedded (r, k, text) : publish_text (r->n, text);
+  result = k ? write_embedded (r, k, text) : write_separate (r, text);
   free (text);
   if (result == 0)
     tell_assumptions (r);

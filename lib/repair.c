@@ -70,6 +70,10 @@ keep (struct kept_defect **list, size_t *n, const struct vmdk_defect *defect)
   d->text = strdup (defect->text);
   if (d->file && d->text)
     (*n)++;
+  else {
+    free ((char *) d->file);
+    free ((char *) d->text);
+  }
 }
 
 static void
@@ -368,6 +372,7 @@ open_disk (struct repair *r, const struct vmdk_options *options)
   if (disk->top && refuse_read_only (r, disk->top) == 0 &&
       (r->round > 0 || !r->write ||
        in_use_by_vmware (disk->top, true) == 0)) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): top has it */
     disk->ctx->options = NULL;
     return disk;
   }
@@ -552,6 +557,8 @@ choose_undo (struct repair *r)
 
   if (r->how->undo) {
     r->result->undo = strdup (r->how->undo);
+    if (r->result->undo == NULL)
+      vmdk_error (&r->log, "%s: %m", r->how->undo);
     return r->result->undo ? 0 : -1;
   }
   for (n = 1; n < MAX_UNDO_FILES; n++) {
@@ -643,7 +650,8 @@ make_changes (struct repair *r)
     return -1;
   undo = r->result->undo;
   r->result->undo = NULL; /* there is none yet */
-  if (undo_write (&r->log, undo, r->files, r->nr_files) == -1) {
+  if (undo_write (&r->log, undo, r->how->undo == NULL, r->files,
+                  r->nr_files) == -1) {
     free (undo);
     return -1;
   }

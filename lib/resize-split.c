@@ -17,13 +17,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "build.h"
 #include "descriptor-write.h"
 #include "le.h"
+#include "own-file.h"
 #include "resize.h"
 #include "scan.h"
+#include "store-file.h"
 
 /* How extents are called: "disk-s", 3 digits, 2, ".vmdk". */
 struct pattern {
@@ -125,12 +128,14 @@ is_empty_sparse (struct store *s)
   return r;
 }
 
+/* base in folder. */
 static bool
-holds_nothing (const char *path)
+holds_nothing (int folder, const char *base)
 {
-  const int fd = open (path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const int fd = openat (folder, base,
+                         O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   struct store *const s =
-    fd == -1 ? NULL : store_file_new (&vmdk_no_log, fd, path);
+    fd == -1 ? NULL : store_file_new (&vmdk_no_log, fd, base);
   uint8_t start[8];
   bool r;
 
@@ -144,17 +149,55 @@ holds_nothing (const char *path)
   return r;
 }
 
+/* What replaces a file belongs to whom that belonged.  Another user may have
+ * put it there, to own what the guest writes.
+ */
+static bool
+is_others (const struct new_file *f, int folder, const char *last)
+{
+  const int fd = ((const struct store_file *) f->store)->fd;
+  struct stat st, st_last;
+
+  return fstat (fd, &st) == -1 || fstatat (folder, last, &st_last, 0) == -1 ||
+    (st.st_uid != st_last.st_uid && st.st_uid != geteuid ());
+}
+
+static int
+report_other (const struct link *l, const char *path)
+{
+  vmdk_error (&l->ctx->log, "%s: can't be resized: its next extent would be "
+              "%s, and there is such a file already, which isn't empty, or "
+              "another user's; move it elsewhere", l->store->name, path);
+  errno = EEXIST;
+  return -1;
+}
+
+/* In the folder where the last extent is. */
 static struct new_file *
 begin_file (const struct link *l, const char *path)
 {
-  if (access (path, F_OK) == 0 && !holds_nothing (path)) {
-    vmdk_error (&l->ctx->log, "%s: can't be resized: its next extent would "
-                "be %s, and there is such a file already, which isn't empty; "
-                "move it elsewhere", l->store->name, path);
-    errno = EEXIST;
+  const struct store *const last = l->extents[l->nr_extents - 1]->store;
+  const char *const base = own_file_base (path);
+  const int folder = own_file_folder (last, true);
+  struct new_file *f = NULL;
+  bool exists;
+
+  if (folder == -1)
     return NULL;
+  exists = faccessat (folder, base, F_OK, 0) == 0;
+  if (exists && !holds_nothing (folder, base))
+    report_other (l, path);
+  else
+    f = new_file_begin_beside (&l->ctx->log, path, last, exists);
+  if (f && is_others (f, folder, own_file_base (last->name))) {
+    report_other (l, path);
+    new_file_free (f);
+    f = NULL;
   }
-  return new_file_begin (&l->ctx->log, path, access (path, F_OK) == 0);
+  if (f)
+    new_file_limit_mode (f, l->ctx->stores, l->ctx->nr_stores);
+  close (folder);
+  return f;
 }
 
 /* Making them. */

@@ -57,6 +57,17 @@ folder_open (struct context *ctx, const char *path)
   return f;
 }
 
+struct folder *
+folder_again (struct context *ctx, const struct folder *folder)
+{
+  const int fd = fcntl (folder->fd, F_DUPFD_CLOEXEC, 0);
+  struct folder *const f = fd >= 0 ? folder_new (fd, folder->path) : NULL;
+
+  if (f == NULL)
+    vmdk_error (&ctx->log, "%s: opening the folder: %m", folder->path);
+  return f;
+}
+
 /* "a/b" and "c" make "a/b/c"; NULL: no memory. */
 static char *
 join (const char *dir, const char *name)
@@ -90,28 +101,40 @@ base_name (const char *path)
   return slash ? slash + 1 : path;
 }
 
+/* The folder comes first, and the file is looked up in it: another lookup of
+ * the same path could end in another folder.
+ */
+static int
+open_in_folder (const char *path, struct folder **folder)
+{
+  char *const dir = dir_name (path);
+  const int fd = dir ? open (dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+  const char *const base = base_name (path);
+
+  *folder = fd >= 0 ? folder_new (fd, dir) : NULL;
+  free (dir);
+  return *folder == NULL ? -1
+    : openat ((*folder)->fd, *base ? base : ".", OPEN_FLAGS);
+}
+
 struct store *
 resolve_by_hand (struct context *ctx, const char *path,
                  struct folder **folder)
 {
-  const int fd = open (path, OPEN_FLAGS);
-  struct store *store;
-  char *dir;
+  struct folder *own = NULL;
+  struct store *store = NULL;
+  const int fd =
+    folder ? open_in_folder (path, &own) : open (path, OPEN_FLAGS);
 
-  if (fd == -1) {
+  if (fd == -1)
     vmdk_error (&ctx->log, "%s: %m", path);
-    return NULL;
-  }
-  store = context_add_file (ctx, fd, path);
-  if (store == NULL || folder == NULL)
-    return store;
-  dir = dir_name (path);
-  *folder = dir ? folder_open (ctx, dir) : NULL;
-  free (dir);
-  if (*folder)
-    return store;
-  store_unref (store);
-  return NULL;
+  else
+    store = context_add_file (ctx, fd, path);
+  if (store == NULL)
+    folder_close (own);
+  else if (folder)
+    *folder = own;
+  return store;
 }
 
 /* The C library loads a module for nearly every encoding, and some of them
@@ -462,18 +485,21 @@ consider (struct search *s, int fd, const struct place *p)
 {
   struct store *const store = add_extent (s->ctx, fd, p->folder, p->name);
   const bool matches = store && s->matches (s->opaque, store);
-  struct folder *folder;
+  const bool wanted = s->best == NULL || matches;
+  struct folder *const folder = store && wanted ? folder_of_place (p) : NULL;
 
-  if (store && (s->best == NULL || matches) &&
-      (folder = folder_of_place (p))) {
+  if (folder) {
     store_unref (s->best);
     folder_close (s->best_folder);
     s->best = store;
     s->best_folder = folder;
     s->best_matches = matches;
   }
-  else
+  else {
+    if (wanted)
+      note (s, p->folder->path, p->name, strerror (errno));
     store_unref (store);
+  }
 }
 
 static void
@@ -486,7 +512,7 @@ try_name (struct search *s, const char *name)
   if (s->best_matches || name[0] == '\0')
     return;
   fd = open_confined (s->ctx, s->folder, name, &p, &text);
-  if (fd == -1)
+  if (fd < 0)
     note (s, s->folder->path, name,
           errno == EXDEV ? "leads out of the image's folder and of every "
           "trusted-dir" : strerror (errno));

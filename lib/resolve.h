@@ -16,6 +16,10 @@
 /* The folder at path.  NULL: reported. */
 extern struct folder *folder_open (struct context *ctx, const char *path);
 
+/* The same folder once more, wherever path leads by now. */
+extern struct folder *folder_again (struct context *ctx,
+                                    const struct folder *folder);
+
 /* The file that the user named.  *folder is the one it lies in, which
  * the caller closes; it may be NULL.
  */

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "own-file.h"
 #include "relabel.h"
 #include "rewrite.h"
 
@@ -67,8 +66,6 @@ begin (struct rewrite *r, bool over_parent)
 
   if (e->ops->unpack && over_parent)
     return refuse_parent (l);
-  if (own_file_check (r->old) == -1)
-    return -1;
   r->file = new_file_begin_over (&l->ctx->log, r->old);
   if (r->file)
     r->build = find_build (e) (&l->ctx->log);
@@ -127,7 +124,6 @@ rewrite_build (struct link *l, const struct copy *c, bool over_parent,
   r->l = l;
   r->old = l->extents[0]->store;
   if (begin (r, over_parent) == 0 && fill (r, c) == 0 && embed (r, d) == 0 &&
-      own_file_like (r->old, r->file->store) == 0 &&
       store_sync (r->file->store) == 0)
     return r;
   rewrite_free (r);
@@ -137,8 +133,7 @@ rewrite_build (struct link *l, const struct copy *c, bool over_parent,
 int
 rewrite_swap (struct rewrite *r)
 {
-  return own_file_check (r->old) == -1 ? -1 :
-    new_files_publish (&r->file, 1);
+  return new_files_publish (&r->file, 1);
 }
 
 void

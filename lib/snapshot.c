@@ -140,7 +140,7 @@ try_name (const struct vmdk_new *n, const struct vmdk_disk *parent,
     .error = hold_error, .warning = pass_warning, .debug = pass_debug,
     .opaque = &h, .topics = n->log.topics,
   };
-  r = create_child (&quiet, parent);
+  r = create_child (&quiet, parent, true);
   if (r == -1 && errno != EEXIST && h.message)
     vmdk_error (&n->log, "%s", h.message);
   free (h.message);
@@ -185,7 +185,7 @@ create_named (const struct vmdk_new *n, const struct vmdk_disk *parent,
   *file = strdup (n->file);
   if (*file == NULL)
     vmdk_error (&n->log, "%s: %m", n->file);
-  else if (create_child (n, parent) == 0)
+  else if (create_child (n, parent, false) == 0)
     return 0;
   free (*file);
   return -1;

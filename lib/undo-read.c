@@ -156,13 +156,16 @@ report_changed (struct reader *r, const struct store *s, const char *what,
 static int
 open_target (struct reader *r)
 {
-  struct target *const more =
-    realloc (r->files, (r->nr_files + 1) * sizeof *more);
   struct extent_line line = { .type = TYPE_FLAT };
-  struct target *t;
+  struct target *more, *t;
 
-  if (more == NULL || r->nr_files >= MAX_FILES)
-    return bad_file (r, "it names too many files");
+  if (r->nr_files >= MAX_FILES)
+    return bad_file (r, "it names more than %d files", MAX_FILES);
+  more = realloc (r->files, (r->nr_files + 1) * sizeof *more);
+  if (more == NULL) {
+    vmdk_error (&r->ctx->log, "%s: %m", r->store->name);
+    return -1;
+  }
   r->files = more;
   t = &r->files[r->nr_files];
   *t = (struct target) {
@@ -421,6 +424,25 @@ make_writable (const struct reader *r)
   return 0;
 }
 
+/* What the repair added to the sector in which the file ended becomes zero
+ * in the same write: if this is interrupted before the file is cut off, the
+ * sector must be seen to be as before.
+ */
+static int
+restore_piece (struct reader *r, struct store *s, const struct piece *p)
+{
+  const size_t sectors = div_round_up (p->nr_before, SECTOR_SIZE);
+  size_t n = sectors * SECTOR_SIZE;
+
+  if (n > p->nr_after)
+    n = p->nr_after;
+  if (n < p->nr_before)
+    n = p->nr_before;
+  memset (r->buf, 0, n);
+  memcpy (r->buf, p->before, p->nr_before);
+  return store_pwrite (s, r->buf, n, p->offset);
+}
+
 static int
 restore_pieces (struct reader *r)
 {
@@ -436,8 +458,7 @@ restore_pieces (struct reader *r)
     if (type == UNDO_FILE)
       file++;
     else if (decode_piece (r, &p) == -1 || file == 0 || file > r->nr_files ||
-             store_pwrite (r->files[file - 1].store, p.before, p.nr_before,
-                           p.offset) == -1)
+             restore_piece (r, r->files[file - 1].store, &p) == -1)
       return -1;
   }
   return 0;
@@ -485,7 +506,7 @@ static int
 add_roots (struct context *ctx, const struct folder *folder,
            const char *const *dir)
 {
-  struct folder *root = folder ? folder_open (ctx, folder->path) : NULL;
+  struct folder *root = folder ? folder_again (ctx, folder) : NULL;
 
   if (root == NULL || context_add_root (ctx, root) == -1)
     return -1;
@@ -539,7 +560,10 @@ undo_inspect (const struct vmdk_options *options, const char *path,
 static void
 remove_undo (const struct reader *r, const char *path)
 {
-  if (unlink (path) == -1 && errno != ENOENT)
+  const char *const slash = strrchr (path, '/');
+
+  if (unlinkat (r->folder->fd, slash ? slash + 1 : path, 0) == -1 &&
+      errno != ENOENT)
     vmdk_warning (&r->ctx->log, "%s: removing it: %m; it isn't needed any "
                   "more", path);
 }

@@ -271,15 +271,20 @@ put_all (struct writer *w, const char *path, struct overlay *const *files,
 }
 
 int
-undo_write (const struct vmdk_log *log, const char *path,
+undo_write (const struct vmdk_log *log, const char *path, bool beside,
             struct overlay *const *files, size_t nr_files)
 {
-  struct new_file *const f = new_file_begin (log, path, false);
+  struct new_file *const f = beside
+    ? new_file_begin_beside (log, path, files[0]->base, false)
+    : new_file_begin (log, path, false);
   struct writer *w;
+  size_t i;
   int r = -1;
 
   if (f == NULL)
     return -1;
+  for (i = 0; i < nr_files; i++)
+    new_file_limit_mode (f, &files[i]->base, 1);
   w = calloc (1, sizeof *w);
   if (w == NULL)
     vmdk_error (log, "%s: %m", path);

@@ -56,9 +56,12 @@ struct change {
 typedef int (*change_fn) (void *opaque, const struct change *c);
 extern int undo_walk (struct overlay *o, change_fn fn, void *opaque);
 
-/* Writes the undo file for changes that weren't made yet. */
+/* Writes the undo file for changes that weren't made yet.  beside: path is
+ * in the folder of the first file.
+ */
 extern int undo_write (const struct vmdk_log *log, const char *path,
-                       struct overlay *const *files, size_t nr_files);
+                       bool beside, struct overlay *const *files,
+                       size_t nr_files);
 
 /* Makes the changes, durably.  first: bytes at the start of a file that are
  * written last, when all else, also of the other files, is durable.

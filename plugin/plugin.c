@@ -18,6 +18,7 @@
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
 
+#include "log.h"
 #include "vmdkio.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
@@ -51,11 +52,29 @@ struct handle {
 
 /* Messages. */
 
+/* Names of files, too, may be somebody else's choice: without control
+ * characters.  NULL: no memory.
+ */
+static char *
+compose (const char *fmt, va_list args)
+{
+  char *text;
+
+  if (vasprintf (&text, fmt, args) == -1)
+    return NULL;
+  vmdk_excerpt (text, strlen (text) + 1, text);
+  return text;
+}
+
 static void
 log_error (void *opaque, const char *fmt, va_list args)
 {
+  char *const text = compose (fmt, args);
+
   (void) opaque;
-  nbdkit_verror (fmt, args);
+  if (text)
+    nbdkit_error ("%s", text);
+  free (text);
 }
 
 /* nbdkit has no level for it.  While the user can see standard error it is
@@ -65,10 +84,10 @@ log_error (void *opaque, const char *fmt, va_list args)
 static void
 log_warning (void *opaque, const char *fmt, va_list args)
 {
-  char *text;
+  char *const text = compose (fmt, args);
 
   (void) opaque;
-  if (vasprintf (&text, fmt, args) == -1)
+  if (text == NULL)
     return;
   if (serving)
     nbdkit_error ("warning: %s", text);

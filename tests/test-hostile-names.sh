@@ -92,6 +92,7 @@ refused "extent \"http://127.0.0.1:1/x\" $none" http://127.0.0.1:1/x
 refused "extent \"fd:0\" $none" fd:0
 refused "extent \"%2e%2e/outside/secret\" $none" %2e%2e/outside/secret
 refused "extent \"\.\.\\\\outside\\\\secret\" $none" '..\outside\secret'
+# shellcheck disable=SC2088 # nothing is to be done with it
 refused "extent \"~/x\" $none" '~/x'
 refused 'extent "%n%s%s%s%n"' %n%s%s%s%n
 
@@ -121,3 +122,9 @@ expect_error 'none: No such file' run_plugin none
 expect_error 'empty: the file is empty' run_plugin empty
 expect_error 'fd=-2: expected' run_plugin fd=-2
 expect_error 'file descriptor 99: Bad file descriptor' run_plugin fd=99
+
+# The name of the image may be somebody else's choice, too.
+name=$'disk/\e[31m\nb.vmdk'
+head -c 100 /dev/zero > "$name"
+expect_error 'disk/\?\[31m\?b\.vmdk: ' run_plugin file="$name"
+expect_error 'disk/\?\[31m\?b\.vmdk: ' "$vmdk_img" info "$name"

@@ -59,6 +59,12 @@ $vmdkgen poke k.vmdk kdmv.gdOffset $((2 ** 52))
 truncate -s 4E k.vmdk
 claims k.vmdk $((big * 512))
 
+# What looks at the whole file in pieces passes over its holes.
+write_descriptor d.vmdk "RW $big SPARSE \"k.vmdk\""
+for how in compact 'compact --punch' repair check; do
+  small "$vmdk_img" $how -q d.vmdk
+done
+
 # ... of which the last table exists.
 python3 - <<'EOF'
 import struct

@@ -176,6 +176,18 @@ open ('x.vmdk.undo', 'wb').write (
     new + old[-12:-4] + struct.pack ('<I', zlib.crc32 (new)))
 EOF
 refused 'x\.vmdk\.undo: not a sound undo file: .*can.t have had' "${undo[@]}"
+python3 - <<'EOF'
+import struct, zlib
+new = open ('keep', 'rb').read ()[:16]
+name = struct.pack ('<QQ', 512, 512) + b'x.vmdk'
+new += (struct.pack ('<II', 1, len (name)) + name) * 5000
+open ('x.vmdk.undo', 'wb').write (
+    new + struct.pack ('<III', 3, 4, zlib.crc32 (new)))
+EOF
+truncate -s 512 x.vmdk
+refused 'x\.vmdk\.undo: not a sound undo file: .*more than [0-9]* files' \
+  "${undo[@]}"
+cp good.vmdk x.vmdk
 echo "something else" >x.vmdk.undo
 refused 'x\.vmdk\.undo: not a sound undo file: ' "${undo[@]}"
 rm x.vmdk.undo

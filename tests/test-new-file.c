@@ -384,20 +384,103 @@ test_race (bool is_poor, bool force)
   assert (state_of ("d.vmdk") == 'o' && count_hidden () == 0);
 }
 
+static mode_t
+mode_of (const char *name)
+{
+  struct stat st;
+
+  assert (lstat (path_of (name), &st) == 0);
+  return st.st_mode & 07777;
+}
+
+/* Nobody else may read what isn't complete. */
 static void
-test_mode (bool is_poor)
+check_hidden_modes (void)
+{
+  DIR *const list = opendir (base);
+  const struct dirent *d;
+
+  assert (list);
+  while ((d = readdir (list)))
+    if (d->d_name[0] == '.' && d->d_name[1] == 'd')
+      assert (mode_of (d->d_name) == 0600);
+  closedir (list);
+}
+
+/* former: that of the file which is replaced, 0: none; source: that of the
+ * file which the content is from, 0: none.
+ */
+static void
+test_mode (bool is_poor, mode_t former, mode_t source, mode_t expected)
 {
   struct new_file *f;
-  struct stat st;
+  struct store *s = NULL;
 
   empty_folder ();
   poor = is_poor;
-  umask (027);
-  f = new_file_begin (&sink, path_of ("d.vmdk"), false);
-  assert (f && new_files_publish (&f, 1) == 0);
+  umask (022);
+  if (former) {
+    write_former ("d.vmdk");
+    assert (chmod (path_of ("d.vmdk"), former) == 0);
+  }
+  if (source) {
+    write_former ("s.vmdk");
+    assert (chmod (path_of ("s.vmdk"), source) == 0);
+    s = store_file_new (&sink, open (path_of ("s.vmdk"), O_RDONLY), "s.vmdk");
+    assert (s);
+  }
+  f = new_file_begin (&sink, path_of ("d.vmdk"), true);
+  assert (f);
+  check_hidden_modes ();
+  if (s)
+    new_file_limit_mode (f, &s, 1);
+  check_hidden_modes ();
+  assert (new_files_publish (&f, 1) == 0);
   new_file_free (f);
-  assert (stat (path_of ("d.vmdk"), &st) == 0);
-  assert ((st.st_mode & 07777) == 0640);
+  store_unref (s);
+  assert (mode_of ("d.vmdk") == expected);
+}
+
+static void
+test_modes (bool is_poor)
+{
+  test_mode (is_poor, 0, 0, 0644);
+  test_mode (is_poor, 0, 0600, 0600);
+  test_mode (is_poor, 0, 0640, 0640);
+  test_mode (is_poor, 0, 0604, 0604);
+  test_mode (is_poor, 0, 0444, 0644);
+  test_mode (is_poor, 0600, 0, 0600);
+  test_mode (is_poor, 0600, 0644, 0600);
+  test_mode (is_poor, 0664, 0, 0664);
+  test_mode (is_poor, 06755, 0, 0755);
+}
+
+/* The successor of a file takes its name only as long as it is its name. */
+static void
+test_other_file (bool is_poor)
+{
+  struct store *old;
+  struct new_file *f;
+
+  empty_folder ();
+  poor = is_poor;
+  write_former ("d.vmdk");
+  old = store_file_new (&sink, open (path_of ("d.vmdk"), O_RDONLY),
+                        path_of ("d.vmdk"));
+  assert (old);
+  f = new_file_begin_over (&sink, old);
+  assert (f && store_pwrite (f->store, "new", 3, 0) == 0);
+  assert (unlink (path_of ("d.vmdk")) == 0);
+  write_former ("d.vmdk");
+  nr_errors = 0;
+  assert (new_files_publish (&f, 1) == -1 && nr_errors == 1);
+  new_file_free (f);
+  assert (state_of ("d.vmdk") == 'o' && count_hidden () == 0);
+
+  /* Nor is one begun then. */
+  nr_errors = 0;
+  assert (new_file_begin_over (&sink, old) == NULL && nr_errors == 1);
+  store_unref (old);
 }
 
 int
@@ -418,8 +501,10 @@ main (void)
   test_refusals ();
   for (i = 0; i < 4; i++)
     test_race (i & 1, i & 2);
-  test_mode (false);
-  test_mode (true);
+  for (i = 0; i < 2; i++) {
+    test_modes (i == 1);
+    test_other_file (i == 1);
+  }
   empty_folder ();
   assert (rmdir (base) == 0);
   return EXIT_SUCCESS;

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "log.h"
 #include "vmdk-img.h"
 
 static const struct command *const commands[] = {
@@ -195,6 +196,8 @@ print_message (const char *kind, const char *fmt, va_list args)
 
   if (vasprintf (&text, fmt, args) == -1)
     return;
+  /* Names of files, too, may be somebody else's choice. */
+  vmdk_excerpt (text, strlen (text) + 1, text);
   progress_end_line ();
   fprintf (stderr, "vmdk-img: %s", kind);
   print_advice (text);
