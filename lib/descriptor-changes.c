@@ -20,6 +20,7 @@
 #include "descriptor-write.h"
 #include "descriptor.h"
 #include "le.h"
+#include "memstream.h"
 
 #define CID_DIGITS 8
 #define LONG_ID_DIGITS 32
@@ -390,7 +391,7 @@ descriptor_edit (const struct vmdk_log *log, const char *name,
   find_lines (&e, text, length);
   find_places (&e, text, length);
   put_text (&e, text, length);
-  if (fclose (e.out) == EOF)
+  if (memstream_close (e.out, &new) == NULL)
     vmdk_error (log, "%s: %m", name);
   else if (check_result (&e, new, *new_length) == 0)
     return new;

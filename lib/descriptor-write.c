@@ -26,6 +26,7 @@
 
 #include "descriptor-write.h"
 #include "le.h"
+#include "memstream.h"
 
 #define LONG_ID_DIGITS 32
 #define CID_DIGITS 8
@@ -45,12 +46,11 @@ struct text {
 static char *
 finish_text (const struct vmdk_log *log, struct text *t)
 {
-  if (t->stream && fclose (t->stream) == 0)
-    return t->buf;
-  vmdk_error (log, "composing a descriptor: %m");
-  if (t->stream)
-    free (t->buf);
-  return NULL;
+  char *const text = t->stream ? memstream_close (t->stream, &t->buf) : NULL;
+
+  if (text == NULL)
+    vmdk_error (log, "composing a descriptor: %m");
+  return text;
 }
 
 /* There is no way to write a quote inside of quotes. */
@@ -85,7 +85,7 @@ geometry_of (const char *adapter, bool hosted, uint64_t size)
     g.heads = 64, g.sectors = 32;
   else if (size < UINT64_C (2) << 30)
     g.heads = 128, g.sectors = 32;
-  g.cylinders = size / SECTOR_SIZE / (g.heads * g.sectors);
+  g.cylinders = size / SECTOR_SIZE / ((uint64_t) g.heads * g.sectors);
   if (ide && hosted && g.cylinders > MAX_HOSTED_IDE_CYLINDERS)
     g.cylinders = MAX_HOSTED_IDE_CYLINDERS;
   return g;
@@ -120,7 +120,8 @@ disk_identity_random (const struct vmdk_log *log, struct disk_identity *id)
   }
   for (i = 0; i < RANDOM_DIGITS / 2; i++)
     snprintf (id->long_content_id + 2 * i, 3, "%02x", r[i]);
-  strcpy (id->long_content_id + RANDOM_DIGITS, "00000000");
+  snprintf (id->long_content_id + RANDOM_DIGITS,
+            sizeof id->long_content_id - RANDOM_DIGITS, "00000000");
   u[0] = 0x60;
   u[1] = 0x00;
   u[2] = 0xc2;

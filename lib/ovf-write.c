@@ -19,6 +19,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "memstream.h"
 #include "ovf-write.h"
 
 #define MEMORY_MIB 1024
@@ -240,8 +241,5 @@ ovf_compose (const struct new_ovf *o)
   put_processor_and_memory (out);
   put_controller (out, o);
   put_tail (out);
-  if (fclose (out) == 0)
-    return text;
-  free (text);
-  return NULL;
+  return memstream_close (out, &text);
 }
