@@ -15,7 +15,7 @@
 #include "check-sparse.h"
 #include "sesparse.h"
 
-#define WINDOW (UINT64_C (1) << 22) /* grains */
+#define WINDOW (UINT64_C (1) << CHECK_WINDOW_BITS) /* grains */
 #define UNMAPPED (UINT64_C (1) << 63)
 #define NO_INDEX UINT64_MAX
 #define MAP_PIECE 4096 /* entries of the back map that are read at a time */

@@ -18,7 +18,7 @@
 #include "check-sparse.h"
 #include "le.h"
 
-#define MAX_WINDOW (UINT64_C (1) << 28) /* bits */
+#define MAX_WINDOW (UINT64_C (1) << CHECK_SPACE_BITS)
 #define MAX_MARGIN (UINT64_C (1) << 17) /* bits; the longest packed grain */
 
 /* What is marked begins in a window, and may end in the margin behind it,
@@ -52,13 +52,12 @@ bitmap_init (struct bitmap *b, uint64_t bits)
 static void
 bitmap_advance (struct bitmap *b, uint64_t bits)
 {
-  uint64_t *const margin = b->words + bits / 64;
   const size_t size = MAX_MARGIN / 64 * sizeof b->words[0];
   const size_t all = bits / 64 * sizeof b->words[0] + size;
 
   if (b->words == NULL)
     return;
-  memmove (b->words, margin, size);
+  memmove (b->words, b->words + bits / 64, size);
   memset ((char *) b->words + size, 0, all - size);
 }
 

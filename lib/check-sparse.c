@@ -15,8 +15,8 @@
 #include "le.h"
 
 #define GD_PIECE_SIZE 65536
-#define GT_PIECE_SIZE (1 << 20) /* at least the largest table */
-#define NR_SPANS 65536
+#define GT_PIECE_SIZE CHECK_PIECE
+#define NR_SPANS CHECK_SPANS
 
 void
 spread_init (struct spread *s)
@@ -365,6 +365,20 @@ skip_table_hole (struct sparse_check *c, unsigned copy, uint64_t start,
   return c->hole_end[copy] < end ? c->hole_end[copy] : end;
 }
 
+/* Tables mostly follow each other to the end: while one piece of them is
+ * looked at, the next one is on its way.
+ */
+static void
+prefetch_next (struct sparse_check *c, const struct table_run *run,
+               unsigned copy)
+{
+  const uint64_t size = sparse_gt_bytes (c->sp);
+
+  if ((run->n + 1) * size > GT_PIECE_SIZE)
+    store_prefetch (c->sp->tables, run->n * size,
+                    run->place[copy] + run->n * size);
+}
+
 static int
 walk_run (struct sparse_check *c, struct table_run *run)
 {
@@ -382,6 +396,8 @@ walk_run (struct sparse_check *c, struct table_run *run)
   }
   if (skip == run->n)
     return 0;
+  for (copy = 0; copy < copies; copy++)
+    prefetch_next (c, run, copy);
   for (copy = 0; copy < copies; copy++)
     if (store_pread (c->sp->tables, c->gt_piece[copy],
                      (size_t) ((run->n - skip) * size),

@@ -17,6 +17,21 @@
 #include "check.h"
 #include "sparse.h"
 
+/* How much is looked at at a time.  A build for fuzzing makes all of it
+ * small, which costs less and has several windows also of small files.
+ */
+#ifdef VMDK_SMALL_WINDOWS
+#define CHECK_PIECE (256 << 10)
+#define CHECK_SPANS 4
+#define CHECK_WINDOW_BITS 10
+#define CHECK_SPACE_BITS 20
+#else
+#define CHECK_PIECE (1 << 20)  /* bytes of tables; at least the largest one */
+#define CHECK_SPANS 65536      /* groups of tables */
+#define CHECK_WINDOW_BITS 22   /* grains of a seSparse extent */
+#define CHECK_SPACE_BITS 28    /* units of a file */
+#endif
+
 /* Where things of one kind are in the file. */
 struct spread {
   uint64_t first, end; /* of all; first > end: there are none */

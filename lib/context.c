@@ -13,6 +13,9 @@
 
 #include "context.h"
 
+/* Bytes for what is known to be absent from extents that nobody writes. */
+#define ABSENT_ROOM (4 << 20)
+
 /* The table cache is asked for every grain, by all threads; the grain
  * cache has few, large entries, which must fit into a shard.
  */
@@ -49,6 +52,7 @@ context_new (const struct vmdk_options *options)
   ctx->drop_cbt = options->drop_cbt;
   ctx->allow_parent_write = options->allow_parent_write;
   ctx->zeroed_grains = options->zeroed_grains;
+  atomic_init (&ctx->absent_room, ABSENT_ROOM);
   ctx->tables = cache_new (options->table_cache, TABLE_SHARDS,
                            TABLE_PAGE_SIZE);
   ctx->grains = cache_new (options->grain_cache, GRAIN_SHARDS, 0);

@@ -53,6 +53,8 @@ struct context {
 
   atomic_size_t nr_dirty; /* pages of tables that the files lack */
 
+  atomic_size_t absent_room; /* bytes left for sparse.absent */
+
   /* Puts another store in place of each file's; NULL: none is.  Takes s
    * over, also when it fails (NULL, reported).
    */

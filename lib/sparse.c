@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "le.h"
 #include "sparse.h"
@@ -26,6 +27,8 @@ sparse_release (struct sparse *sp)
 {
   store_unref (sp->tables);
   sp->tables = NULL;
+  free (sp->absent);
+  sp->absent = NULL;
 }
 
 /* A range of the extent that is to be mapped. */
@@ -176,6 +179,74 @@ map_page (struct sparse *sp, const struct want *w, const void *page,
   return 0;
 }
 
+/* Absent grains. */
+
+#define BITS 64 /* in a word */
+
+static bool
+known_absent (const atomic_ullong *absent, uint64_t grain)
+{
+  return atomic_load_explicit (&absent[grain / BITS],
+                               memory_order_relaxed) >> grain % BITS & 1;
+}
+
+/* How many grains from the first one on needn't be looked up. */
+static uint64_t
+count_absent (const struct sparse *sp, const struct want *w)
+{
+  const atomic_ullong *const absent = sp->absent;
+  const uint64_t wanted = grains_wanted (sp, w);
+  uint64_t n = 0;
+
+  if (absent == NULL || sp->writer != NULL)
+    return 0;
+  while (n < wanted && known_absent (absent, w->grain + n))
+    n++;
+  return n;
+}
+
+/* Takes room for the bits, if there is enough. */
+static void
+make_absent (struct sparse *sp)
+{
+  const uint64_t grains = div_round_up (sp->e.size, sp->e.grain_size);
+  const uint64_t words = div_round_up (grains, BITS);
+  const size_t size = (size_t) words * sizeof (atomic_ullong);
+  size_t room = sp->e.ctx->absent_room;
+  atomic_ullong *bits, *none = NULL;
+
+  do
+    if (words > room / sizeof *bits)
+      return;
+  while (!atomic_compare_exchange_weak (&sp->e.ctx->absent_room, &room,
+                                        room - size));
+  bits = calloc (1, size);
+  if (bits && atomic_compare_exchange_strong (&sp->absent, &none, bits))
+    return;
+  free (bits); /* another thread was quicker, or no memory */
+  atomic_fetch_add (&sp->e.ctx->absent_room, size);
+}
+
+/* What was found absent before there was a writer is marked; a mark that
+ * comes late isn't looked at any more.
+ */
+static void
+mark_absent (struct sparse *sp, const struct want *w, const struct run *run)
+{
+  uint64_t n = div_round_up (w->in_grain + run->length, sp->e.grain_size);
+  uint64_t grain = w->grain;
+  atomic_ullong *absent;
+
+  if (sp->writer != NULL)
+    return;
+  if (sp->absent == NULL)
+    make_absent (sp);
+  absent = sp->absent;
+  for (; absent && n > 0; grain++, n--)
+    atomic_fetch_or_explicit (&absent[grain / BITS], 1ULL << grain % BITS,
+                              memory_order_relaxed);
+}
+
 int
 sparse_map (struct extent *e, uint64_t offset, uint64_t length,
             struct window *window, struct run *run)
@@ -194,6 +265,10 @@ sparse_map (struct extent *e, uint64_t offset, uint64_t length,
   if (sp->nr_dirty != 0 || sp->unclean)
     window = NULL;
   *run = (struct run) { 0 };
+  if (window == NULL && (end = count_absent (sp, &w)) > 0) {
+    set_run (sp, &w, RUN_ABSENT, w.grain + end, run);
+    return 0;
+  }
   if (tables_find (sp, w.grain, w.grain + grains_wanted (sp, &w) - 1, window,
                    &page, &end) == -1)
     return -1;
@@ -203,5 +278,7 @@ sparse_map (struct extent *e, uint64_t offset, uint64_t length,
   }
   r = map_page (sp, &w, page.data, run);
   tables_put (sp, &page);
+  if (r == 0 && window == NULL && run->kind == RUN_ABSENT)
+    mark_absent (sp, &w, run);
   return r;
 }

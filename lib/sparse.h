@@ -83,6 +83,13 @@ struct sparse {
   _Atomic (struct sparse_writer *) writer;
   atomic_size_t nr_dirty; /* pages */
 
+  /* A bit for each grain that is known to be absent; NULL: none is.  A walk
+   * through a chain meets mostly those, and each page of a table that it
+   * needn't look at is memory that it needn't wait for.  Only while there
+   * is no writer, whose grains come into being.
+   */
+  _Atomic (atomic_ullong *) absent;
+
   /* A part of the directory couldn't be read, and that of the redundant
    * one, which names other tables, is in its place: good for reading only.
    */
