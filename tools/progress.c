@@ -9,9 +9,12 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -21,7 +24,11 @@
 
 #define INTERVAL 0.2 /* seconds between updates of a terminal's line */
 
-static volatile sig_atomic_t stop_asked, line_asked;
+/* Set by signal handlers, in whichever thread they run, and read by the
+ * library's threads: sig_atomic_t would be for one thread only.
+ */
+static atomic_bool stop_asked, line_asked;
+static_assert (ATOMIC_BOOL_LOCK_FREE == 2, "no locks in signal handlers");
 
 static bool shown;       /* unasked */
 static bool on_terminal; /* a line is updated in place */
@@ -43,14 +50,14 @@ static void
 ask_stop (int signal)
 {
   (void) signal;
-  stop_asked = 1;
+  stop_asked = true;
 }
 
 static void
 ask_line (int signal)
 {
   (void) signal;
-  line_asked = 1;
+  line_asked = true;
 }
 
 static void
@@ -82,6 +89,8 @@ print_line (uint64_t done, uint64_t total)
 static bool
 is_due (uint64_t done, uint64_t total)
 {
+  unsigned tenth;
+
   if (on_terminal) {
     const double t = now ();
 
@@ -90,9 +99,12 @@ is_due (uint64_t done, uint64_t total)
     last_update = t;
     return true;
   }
-  if (total == 0 || (unsigned) (done * 10.0 / total) == last_tenth)
+  if (total == 0)
     return false;
-  last_tenth = (unsigned) (done * 10.0 / total);
+  tenth = (unsigned) ((double) done * 10 / (double) total);
+  if (tenth == last_tenth)
+    return false;
+  last_tenth = tenth;
   return true;
 }
 
@@ -101,7 +113,7 @@ report (void *opaque, uint64_t done, uint64_t total)
 {
   (void) opaque;
   if (line_asked || (shown && is_due (done, total))) {
-    line_asked = 0;
+    line_asked = false;
     print_line (done, total);
   }
   return stop_asked;
@@ -143,7 +155,7 @@ progress_begin (const struct settings *s)
   started = now ();
   last_update = started;
   last_tenth = 0;
-  line_asked = 0;
+  line_asked = false;
   catch (SIGINT, ask_stop, SA_RESETHAND, &old_int);
   catch (SIGTERM, ask_stop, SA_RESETHAND, &old_term);
   return (struct vmdk_progress) { .fn = report };
