@@ -31,6 +31,7 @@ try_openat2 (int dirfd, const char *path, int flags)
 {
 #if defined HAVE_LINUX_OPENAT2_H && defined SYS_openat2
   const struct open_how how = {
+    /* NOLINTNEXTLINE(bugprone-branch-clone): O_LARGEFILE may be 0 */
     .flags = (unsigned) (flags | (flags & O_PATH ? 0 : O_LARGEFILE)),
     .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
   };
@@ -50,12 +51,11 @@ try_openat2 (int dirfd, const char *path, int flags)
 #endif
 }
 
-/* Steps into the folder that is the first component of *path. */
+/* Steps into the folder that is the first component of *path, up to slash. */
 static int
-step_down (int dirfd, char **path)
+step_down (int dirfd, char **path, char *slash)
 {
-  char *const name = *path;
-  char *const slash = strchr (name, '/');
+  const char *const name = *path;
 
   *slash = '\0';
   *path = slash + 1 + strspn (slash + 1, "/");
@@ -72,15 +72,15 @@ int
 open_beneath_walk (int dirfd, const char *path, int flags)
 {
   char *const copy = strdup (path);
-  char *rest = copy;
+  char *rest = copy, *slash;
   int dir = fcntl (dirfd, F_DUPFD_CLOEXEC, 0);
   int fd = -1, err;
 
   if (copy && path[0] == '/')
     errno = EXDEV;
   else if (copy && dir >= 0) {
-    while (dir >= 0 && strchr (rest, '/')) {
-      const int next = step_down (dir, &rest);
+    while (dir >= 0 && (slash = strchr (rest, '/'))) {
+      const int next = step_down (dir, &rest, slash);
 
       err = errno;
       close (dir);

@@ -186,6 +186,8 @@ is_version_3 (const struct descriptor_line *line)
 static void
 put (struct change *c, const char *start, const char *end)
 {
+  /* There is a line if descriptor_next_line says so. */
+  /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker) */
   memcpy (c->out, start, (size_t) (end - start));
   c->out += end - start;
 }

@@ -72,8 +72,7 @@ vmdk_open (const struct vmdk_options *options)
   }
   session_init (&disk->session);
   disk->ctx = context_new (options);
-  if (disk->ctx)
-    disk->top = chain_open (disk->ctx);
+  disk->top = disk->ctx ? chain_open (disk->ctx) : NULL;
   if (disk->top == NULL) {
     const int err = errno;
 

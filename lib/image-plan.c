@@ -165,7 +165,7 @@ cowd_fits (uint64_t sectors, uint64_t grain)
   const uint64_t gts = div_round_up (sectors, grain * COWD_GTES_PER_GT);
 
   return COWD_HEADER_SECTORS + div_round_up (gts * 4, SECTOR_SIZE) +
-    gts * (COWD_GTES_PER_GT * 4 / SECTOR_SIZE) + round_up (sectors, grain) <
+    gts * COWD_GTES_PER_GT * 4 / SECTOR_SIZE + round_up (sectors, grain) <
     MAX_FILE_SECTORS;
 }
 

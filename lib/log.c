@@ -70,7 +70,7 @@ vmdk_excerpt (char *buf, size_t size, const char *text)
   for (i = 0; i < size - 1 && text[i] != '\0'; i++) {
     const unsigned char c = (unsigned char) text[i];
 
-    buf[i] = is_control (before, c) ? '?' : text[i];
+    buf[i] = (char) (is_control (before, c) ? '?' : text[i]);
     if (c >= 0x80 && before == 0xc2 && buf[i] == '?')
       buf[i - 1] = '?';
     before = c;

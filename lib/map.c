@@ -125,6 +125,7 @@ add_data (struct mapping *m, struct vmdk_range *range, const struct run *run)
     }
     else {
       range->status = VMDK_DATA;
+      /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): data have one */
       range->file_offset = run->store->no_file ? 0 : offset;
       n = s->stop - offset;
     }

@@ -419,7 +419,7 @@ choose_question (struct nbd *n, const struct map *m)
 {
   if (m->n <= FEW_RANGES && n->question < LONGEST_QUESTION)
     n->question *= 2;
-  else if (m->n > 16 * FEW_RANGES && n->question > FIRST_QUESTION / 64)
+  else if (m->n > (size_t) 16 * FEW_RANGES && n->question > FIRST_QUESTION / 64)
     n->question /= 2;
 }
 

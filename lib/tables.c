@@ -277,6 +277,7 @@ tables_skip_zeroes (const struct sparse *sp, const void *page, uint64_t i,
   const unsigned per_word = 8 / sp->format->entry_size;
   const uint64_t *const words = page;
 
+  /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): 4 or 8 bytes */
   for (; i < n && i % per_word != 0; i++)
     if (tables_value (sp, page, i) != 0)
       return i;
@@ -454,6 +455,7 @@ skip_tables (struct sparse *sp, uint64_t t, uint64_t last,
     uint64_t i;
 
     /* The file doesn't know of tables that were made just now. */
+    /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): 4 or 8 bytes */
     if (t % (TABLE_PAGE_SIZE / sp->format->entry_size) == 0 &&
         sp->nr_dirty == 0 && (t = skip_gd_hole (sp, t, end)) == end)
       break;

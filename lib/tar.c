@@ -373,7 +373,7 @@ walk (struct walk *w)
       return 0;
     if (!tar_is (w->block) || !checksum_is_right (w->block))
       return damaged (w, "this isn't the header of a file");
-    if (++headers > 4 * TAR_MAX_MEMBERS)
+    if (++headers > (size_t) 4 * TAR_MAX_MEMBERS)
       return damaged (w, "there are too many headers");
     if (take_member (w, &size) == -1)
       return -1;

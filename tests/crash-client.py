@@ -12,10 +12,12 @@
   flush
   random COUNT EVERY SIZE   writes of 1 to 16 sectors in the first SIZE bytes,
                             a flush after EVERY of them
+  storm COUNT SIZE          so many requests of that kind and zeroes, some with
+                            FUA, and flushes that wait for nothing
   depth N                   from here on up to N requests are under way
 
-Each request may be followed by fua.  A flush waits for what was sent before.
-Offsets and lengths are bytes, in whole sectors.
+Each request may be followed by fua.  A flush waits for what was sent before,
+but those of a storm.  Offsets and lengths are bytes, in whole sectors.
 
 When the server, this program and nothing else are run by one strace, the
 lines that are written to MARKS are a part of the trace, in the right place:
@@ -36,7 +38,8 @@ import time
 
 import nbdclient
 
-WORDS = {'write': 2, 'zero': 2, 'flush': 0, 'random': 3, 'depth': 1}
+WORDS = {'write': 2, 'zero': 2, 'flush': 0, 'random': 3, 'storm': 2,
+         'depth': 1}
 COMMANDS = {'write': nbdclient.CMD_WRITE, 'flush': nbdclient.CMD_FLUSH,
             'zero': nbdclient.CMD_WRITE_ZEROES}
 SECTOR = 512
@@ -103,6 +106,18 @@ class Client(nbdclient.Client):
             if i % every == 0:
                 self.flush(False)
 
+    def send_storm(self, count, size):
+        """Writes, zeroes and flushes at the same time."""
+        rng = self.rng
+        for _ in range(count):
+            if rng.randrange(3) == 0:
+                self.send('flush', 0, 0, False)
+                continue
+            sectors = rng.randrange(1, 17)
+            offset = rng.randrange(size // SECTOR - sectors + 1)
+            self.send(rng.choice(['write', 'write', 'zero']), offset * SECTOR,
+                      sectors * SECTOR, rng.randrange(4) == 0)
+
     def flush(self, fua):
         """Of all that has been sent."""
         self.wait(0)
@@ -120,6 +135,8 @@ class Client(nbdclient.Client):
                 self.depth, = args
             elif name == 'random':
                 self.send_random(*args)
+            elif name == 'storm':
+                self.send_storm(*args)
             elif name == 'flush':
                 self.flush(fua)
             else:

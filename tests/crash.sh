@@ -3,11 +3,7 @@
 #
 # Sourced by the tests that run the crash simulator: makes its images.
 
-# The thread sanitizer can't work where addresses are too random.
-crash_sim=("$top_builddir/tests/crash-sim")
-if [[ $sanitizers = *thread* ]]; then
-  crash_sim=(setarch -R "${crash_sim[@]}")
-fi
+crash_sim=("${under_valgrind[@]}" "$top_builddir/tests/crash-sim")
 
 # make_image NAME BUILDER [OPTION...]
 make_image ()

@@ -4,18 +4,24 @@
 #
 # Installs what building and testing need, builds, and runs all tests:
 #
-#   tests/run.sh [--quick] [--no-install]
+#   tests/run.sh [--quick] [--no-install] [STEP...]
 #
-#   --quick       only make check, not the tarball and the sanitizers
+#   --quick       only the step "check"
 #   --no-install  don't install packages
 #
-# Works in this source tree, with the configuration that it has if it is
-# configured already, and for the rest in the folder build-sanitizers.
-# The last line says "N passed, N failed, N skipped"; the exit status is 0
-# when none failed.
+#   check              make check
+#   static             make check-static, with what takes seconds
+#   dist               the tarball has all that git has
+#   address,undefined  make check, of the tarball, with these sanitizers
+#   thread             the same with that one
+#   interop            make check-interop
+#
+# All but "thread" if none is named.  Works in the folder where it is started
+# if that is configured, else in this source tree; what is made from the
+# tarball is in the folders build-SANITIZERS.  The last line says "N passed,
+# N failed, N skipped"; the exit status is 0 when none failed.
 #
 # Environment: VMDK_IMAGES=DIR   images that other programs wrote
-#              VMDK_SANITIZERS   which (default: address,undefined)
 
 set -eu -o pipefail
 
@@ -23,23 +29,27 @@ set -eu -o pipefail
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
 
 [ -z "${VMDK_IMAGES:-}" ] || VMDK_IMAGES=$(realpath -m "$VMDK_IMAGES")
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-top=$PWD
-sanitizers=${VMDK_SANITIZERS:-address,undefined}
+top=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
+[ -e config.status ] || cd "$top"
+build=$PWD
 install=yes
-quick=
+steps=()
 
 for arg; do
   case $arg in
-    --quick) quick=yes ;;
+    --quick) steps+=(check) ;;
     --no-install) install= ;;
-    *) echo "usage: tests/run.sh [--quick] [--no-install]" >&2; exit 2 ;;
+    check | static | dist | interop | address* | undefined* | thread)
+      steps+=("$arg") ;;
+    *) sed -n 's/^#   \(tests\/run\.sh\)/usage: \1/p' "$top/tests/run.sh" >&2
+       exit 2 ;;
   esac
 done
+[ ${#steps[@]} -gt 0 ] || steps=(check static dist address,undefined interop)
 
-# The second build is made elsewhere, where the default wouldn't be found.
-if [ -z "${VMDK_IMAGES:-}" ] && [ -d ../shared/images ]; then
-  VMDK_IMAGES=$(realpath ../shared/images)
+# Some builds are made elsewhere, where the default wouldn't be found.
+if [ -z "${VMDK_IMAGES:-}" ] && [ -d "$top/../shared/images" ]; then
+  VMDK_IMAGES=$(realpath "$top/../shared/images")
 fi
 [ -z "${VMDK_IMAGES:-}" ] || export VMDK_IMAGES
 jobs=$(nproc 2>/dev/null || echo 2)
@@ -89,7 +99,7 @@ count ()
 {
   local trs result p=0 f=0 s=0
 
-  for trs in "$1"/tests/*.trs; do
+  for trs in "$1"/*.trs; do
     [ -e "$trs" ] || continue
     result=$(sed -n 's/^:test-result: *\([A-Z]*\).*/\1/p' "$trs")
     case $result in
@@ -112,20 +122,22 @@ count ()
   skipped=$((skipped + s))
 }
 
-# run_tests NAME DIR
+# run_tests NAME BUILD TARGET TESTS JOBS: make TARGET in the folder BUILD,
+# which leaves its results in the folder TESTS there.  Those of make check
+# often wait, for a disk or a server: there may be twice as many as processors.
 run_tests ()
 {
-  local name=$1 dir=$2 start=$SECONDS log status=0 before=$failed
+  local name=$1 dir=$2/$4 start=$SECONDS log status=0 before=$failed
 
   headline "$name"
-  rm -f "$dir"/tests/*.trs "$dir"/tests/*.log
+  rm -f "$dir"/*.trs "$dir"/*.log
   log=$(mktemp "${TMPDIR:-/tmp}/vmdk-step.XXXXXX")
-  make -C "$dir" -j"$jobs" -k check >"$log" 2>&1 </dev/null || status=$?
+  make -C "$2" -j"$5" -k "$3" >"$log" 2>&1 </dev/null || status=$?
   count "$dir"
   # Failed with all tests well: a test wasn't even built.
   if [ "$status" -ne 0 ] && [ "$failed" -eq "$before" ]; then
     tail -n 60 "$log"
-    echo "FAILED: make check"
+    echo "FAILED: make $3"
     failed=$((failed + 1))
   fi
   rm -f "$log"
@@ -139,26 +151,35 @@ packages=(
   autoconf
   automake
   bash-completion
+  busybox-static
+  cpio
+  cppcheck
   e2fsprogs
   fio
   fuse3
   gcc
+  gnutls-bin
   git
   jq
+  kmod
   libc6-dev
   libdeflate-dev
   libnbd-bin
   libnbd-dev
   libtool
   make
+  nbd-client
   nbdkit
   nbdkit-plugin-dev
   nettle-dev
   perl
   pkg-config
   python3
+  qemu-system-x86
   qemu-utils
+  shellcheck
   strace
+  xz-utils
   zlib1g-dev
 )
 
@@ -197,46 +218,64 @@ install_packages ()
 
 build_here ()
 {
-  [ -e configure ] || step "autoreconf -i" autoreconf -i || return 1
+  [ -e "$top/configure" ] || step "autoreconf -i" autoreconf -i || return 1
   [ -e config.status ] ||
     step "configure" ./configure --enable-gcc-warnings || return 1
   step "make" make -j"$jobs"
 }
 
-# From the tarball, which so proves to be whole.
+check_dist ()
+{
+  [ -e "$top/.git" ] && command -v git >/dev/null || return 0
+  step "make maintainer-check-dist" make maintainer-check-dist || return 1
+  passed=$((passed + 1))
+}
+
+# Seconds, and no tool is missing that isn't installed above.
+check_static ()
+{
+  step "make check-static" \
+    make check-static STATIC='cppcheck shellcheck' || return 1
+  passed=$((passed + 1))
+}
+
+# build_sanitized SANITIZERS DIR: from the tarball, which so proves to be
+# whole.
 build_sanitized ()
 {
-  local dir=$top/build-sanitizers tarball
-
-  tarball=$(echo nbdkit-vmdk-*.tar.gz)
+  rm -f nbdkit-vmdk-*.tar.gz
+  make dist-gzip || return 1
   # Tests may leave read-only folders behind.
-  chmod -R u+w "$dir" 2>/dev/null || :
-  rm -rf "$dir"
-  mkdir "$dir"
-  tar xzf "$tarball" -C "$dir" --strip-components=1 || return 1
-  mkdir "$dir/build"
-  cd "$dir/build"
-  ../configure --enable-gcc-warnings --enable-sanitizers="$sanitizers" \
+  chmod -R u+w "$2" 2>/dev/null || :
+  rm -rf "$2"
+  mkdir -p "$2/build"
+  tar xzf nbdkit-vmdk-*.tar.gz -C "$2" --strip-components=1 || return 1
+  cd "$2/build"
+  ../configure --enable-gcc-warnings --enable-sanitizers="$1" \
     CFLAGS='-O1 -g' || return 1
   make -j"$jobs"
+}
+
+check_sanitized ()
+{
+  local dir=$build/build-${1//,/-}
+
+  step "build with $1" build_sanitized "$1" "$dir" || return 1
+  run_tests "make check with $1" "$dir/build" check tests $((2 * jobs))
 }
 
 if [ -n "$install" ]; then
   install_packages || finish
 fi
 build_here || finish
-run_tests "make check" .
-[ -z "$quick" ] || finish
-
-rm -f nbdkit-vmdk-*.tar.gz
-if [ -e .git ] && command -v git >/dev/null; then
-  step "make maintainer-check-dist" make maintainer-check-dist &&
-    passed=$((passed + 1)) || :
-fi
-if step "make dist" make dist-gzip &&
-   step "build with $sanitizers" build_sanitized
-then
-  run_tests "make check with $sanitizers" build-sanitizers/build
-fi
+for step in "${steps[@]}"; do
+  case $step in
+    check) run_tests "make check" . check tests $((2 * jobs)) ;;
+    static) check_static || : ;;
+    dist) check_dist || : ;;
+    interop) run_tests "make check-interop" . check-interop tests/interop "$jobs" ;;
+    *) check_sanitized "$step" || : ;;
+  esac
+done
 headline "all took $SECONDS s"
 finish

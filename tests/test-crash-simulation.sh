@@ -14,10 +14,14 @@
 
 requires python3
 
-states=${CRASH_STATES:-700}
-if [ -n "$sanitizers" ] && [ -z "${CRASH_STATES:-}" ]; then
-  states=25
-fi
+# Sanitizers see as much in fewer states, and that for threads all of it in
+# what is done before.
+case $sanitizers in
+  '') states=700 ;;
+  *thread*) states=2 ;;
+  *) states=25 ;;
+esac
+states=${CRASH_STATES:-$states}
 
 make_crash_images
 "${crash_sim[@]}" --images "$scratch/images" --states "$states" \

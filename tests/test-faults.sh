@@ -9,7 +9,7 @@
 requires python3
 [[ $sanitizers != *thread* ]] || skip "there is only one thread"
 cd "$scratch"
-faults=$top_builddir/tests/faults
+faults=("${under_valgrind[@]}" "$top_builddir/tests/faults")
 seeds=${VMDK_SLOW:+$(seq 30)}
 requests=40
 [ -z "$sanitizers" ] || requests=10
@@ -30,7 +30,7 @@ try ()
   mkdir "$nr"
   $vmdkgen "$@" "$nr/d.vmdk"
   for seed in ${seeds:-$nr}; do
-    "$faults" -n "$requests" -s "$seed" ${args[@]+"${args[@]}"} "$nr/d.vmdk" ||
+    "${faults[@]}" -n "$requests" -s "$seed" ${args[@]+"${args[@]}"} "$nr/d.vmdk" ||
       fail "$* ${args[*]-}"
   done
 }

@@ -60,3 +60,6 @@ printf 'second  word\nthird\n' | cmp - "$scratch/order" || fail "wrong order"
 # A server that can't start is a failure, and so is what is made of it.
 ends_with 1 'requires nbdkit; serve /nonexistent'
 ends_with 1 'requires nbdkit; sum=$(guest_sha256 /nonexistent); exit 0'
+
+# What has got the number of a server that has ended is left alone.
+ends_with 0 'sleep 9 & cleanup_fn kill $!; stop_server $!; kill -0 $!'

@@ -7,7 +7,7 @@
 
 . ./functions.sh
 requires python3
-mutate=$top_builddir/tests/mutate
+mutate=("${under_valgrind[@]}" "$top_builddir/tests/mutate")
 cd "$scratch"
 
 read -r seed count <<< "${VMDK_MUTATE:-1 1000}"
@@ -21,10 +21,10 @@ spoil ()
 
   rm -f o*
   $vmdkgen "$@" o.vmdk
-  "$mutate" random "$seed" "$count" o.vmdk
+  "${mutate[@]}" random "$seed" "$count" o.vmdk
   for extent in o-*.vmdk; do
     [ ! -e "$extent" ] ||
-      "$mutate" random "$seed" "$count" o.vmdk "$extent"
+      "${mutate[@]}" random "$seed" "$count" o.vmdk "$extent"
   done
 }
 

@@ -7,7 +7,7 @@
 
 . ./functions.sh
 requires python3
-mutate=$top_builddir/tests/mutate
+mutate=("${under_valgrind[@]}" "$top_builddir/tests/mutate")
 cd "$scratch"
 
 # cut BUILDER OPTIONS...
@@ -19,7 +19,7 @@ cut_off ()
   $vmdkgen "$@" o.vmdk o.raw
   extent=$(echo o-*.vmdk)
   [ -e "$extent" ] || extent=
-  "$mutate" truncate o.vmdk o.raw $extent
+  "${mutate[@]}" truncate o.vmdk o.raw $extent
 }
 
 cut_off sparse size=700 grain=8 gtes=128 alloc=mixed:50

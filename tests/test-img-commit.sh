@@ -160,7 +160,7 @@ for second in 'RDONLY 1280 sparse' 'RW 1280 zero'; do
   $vmdkgen custom extents="RW 1280 sparse; $second" d-0.vmdk
   for alloc in 0-19 0-5; do
     $vmdkgen sparse size=2560 alloc=$alloc hint=d-0.vmdk \
-             parentcid=$(cid d-0.vmdk) d.vmdk
+             parentcid="$(cid d-0.vmdk)" d.vmdk
     "$vmdk_img" convert -q -t raw --force d.vmdk d.raw
     if [ $alloc = 0-19 ]; then
       refused "d-0.vmdk: can't be written: there are data for an extent"

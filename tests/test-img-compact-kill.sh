@@ -50,7 +50,7 @@ everywhere ()
   local n points=0
 
   for ((n = 1 + RANDOM % $1; ; n += $1)); do
-    how=kill
+    how="kill"
     stop_at 137 $n "${@:2}" || break
     "$vmdk_img" "${@:2}" > out 2>&1 || fail "$what: again: $(cat out)"
     sound

@@ -57,7 +57,7 @@ do
   for option in $(grep -o -E -e '^  (-., )?--[a-z-]+=[^ ]*[|]' help |
                     grep -o -E -e '--[a-z-]+') \
                 $(grep -o -E -e '--type\>' help | sort -u); do
-    COMP_WORDS=("$vmdk_img" $command $option =) COMP_CWORD=3
+    COMP_WORDS=("$vmdk_img" "$command" "$option" "=") COMP_CWORD=3
     _vmdk_img vmdk-img '' = || :
     [ ${#COMPREPLY[@]} -gt 1 ] || fail "$command $option has no values"
     for value in "${COMPREPLY[@]}"; do
@@ -74,7 +74,7 @@ done
 # The values that are offered are accepted.
 : > empty.vmdk
 for option in --cid-check --debug; do
-  COMP_WORDS=("$vmdk_img" info $option =) COMP_CWORD=3
+  COMP_WORDS=("$vmdk_img" info "$option" "=") COMP_CWORD=3
   _vmdk_img vmdk-img '' = || :
   [ ${#COMPREPLY[@]} -gt 2 ] || fail "$option has no values"
   for value in "${COMPREPLY[@]}"; do

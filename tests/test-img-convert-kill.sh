@@ -40,7 +40,7 @@ kill_after ()
 killed=0 done=0
 for t in monolithicSparse twoGbMaxExtentFlat streamOptimized; do
   for ((i = 0; i < 8; i++)); do
-    kill_after $t 0.$(printf %03d $((RANDOM % 250)))
+    kill_after $t "0.$(printf %03d $((RANDOM % 250)))"
     if [ -e out/d.vmdk ]; then
       "$vmdk_img" convert -q -t raw --force out/d.vmdk d.raw
       same_bytes s.raw d.raw

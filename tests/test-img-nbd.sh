@@ -95,7 +95,7 @@ connections ()
   converted "${@:2}"
   same_bytes padded out.raw
   n=$(grep -a -o 'connection=[0-9]* Read ' log | sort -u | wc -l)
-  [ "$n" $1 ] || fail "$n connections with ${*:2}, expected $1"
+  test "$n" $1 || fail "$n connections with ${*:2}, expected $1"
   : > log
 }
 

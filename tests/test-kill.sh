@@ -9,6 +9,7 @@
 . "$srcdir/overlap-io.sh"
 kills=25
 [ -z "${VMDK_SLOW:-}" ] || kills=250
+[ -z "$sanitizers" ] || kills=5 # they are slow, and see more in other tests
 
 kill_server ()
 {

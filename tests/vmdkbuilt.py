@@ -29,7 +29,7 @@ import tarfile
 import xml.etree.ElementTree
 import zlib
 
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = not sys.pycache_prefix
 
 from vmdkformat import (  # noqa: E402
     GD_AT_END, KDMV, KDMV_MAGIC, MARKER, SECTOR, SESPARSE, SESPARSE_MAGIC,

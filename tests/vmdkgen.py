@@ -54,7 +54,7 @@ import zlib
 from typing import NamedTuple
 
 # The source tree stays as it was unpacked.
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = not sys.pycache_prefix
 
 from vmdkformat import (  # noqa: E402
     COMMANDS, COWD, COWD_MAGIC, Error, GD_AT_END, KDMV, KDMV_MAGIC, MARKER,

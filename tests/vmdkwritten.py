@@ -23,7 +23,7 @@ the disk.  A trim is taken to zero its whole range: ask only for whole grains.
 import os
 import sys
 
-sys.dont_write_bytecode = True
+sys.dont_write_bytecode = not sys.pycache_prefix
 
 from nbdclient import (  # noqa: E402
     Client, ServerError, content, next_request, run)

@@ -406,7 +406,7 @@ prepare (struct picture *p, const struct vmdk_disk *disk)
   p->size = vmdk_size (disk);
   p->nr_links = vmdk_nr_links (disk);
   p->cell_size = SMALLEST_CELL;
-  while (last / p->cell_size >= PICTURE_COLUMNS * PICTURE_ROWS)
+  while (last / p->cell_size >= (uint64_t) PICTURE_COLUMNS * PICTURE_ROWS)
     p->cell_size *= 2;
   p->nr_cells = (unsigned) (last / p->cell_size + 1);
   p->stored = calloc (p->nr_cells * p->nr_links, sizeof p->stored[0]);
