@@ -5,14 +5,16 @@
  * after them, also when the server was killed.
  *
  *   overlap-io [-c CONNECTIONS] [-t MILLISECONDS] [-s SEED] [-w MIB]
- *              [-k PID] STATE RAW SOCKET
+ *              [-l SECTORS] [-f PERCENT] [-k PID | -m] STATE RAW SOCKET
  *   overlap-io -V STATE RAW FILE
  *
  * RAW is what the disk was at first.  STATE remembers, from one run to the
  * next, what was done; it is made when it isn't there.  A run compares what
  * the last one has left, then changes a window of the disk for a while (0: all
- * of it), and with -k kills the server in the midst of it.  -V compares a
- * raw file.
+ * of it), and with -k kills the server in the midst of it; it prints how much
+ * that was.  With -m the server may die of something else.  -l is the largest
+ * request.  -f says how many requests are flushes, and twice as many of the
+ * changes have FUA.  -V compares a raw file.
  *
  * Each sector that is written says by which request.  Time is counted in
  * ticks, of which each beginning and each end of a request is one.  What a
@@ -40,7 +42,7 @@
 
 #define SECTOR 512
 #define MOST_OPS (1u << 20)
-#define LARGEST 512 /* sectors of a request */
+#define LARGEST (32u << 11) /* sectors of a request */
 #define NEVER UINT32_MAX
 
 enum kind { WRITE, ZERO, TRIM };
@@ -81,7 +83,10 @@ static unsigned nr_connections = 4;
 static unsigned milliseconds = 100;
 static uint64_t seed = 1;
 static uint32_t window = 4 << 11; /* sectors */
+static uint32_t largest = 512;
+static unsigned flushes = 5; /* percent */
 static pid_t victim;
+static bool may_die;
 static const char *sock;
 static struct state *st;
 static const uint8_t *raw;
@@ -250,25 +255,31 @@ struct connection {
   pthread_t thread;
   struct nbd_handle *nbd;
   struct rng rng;
-  uint8_t buf[LARGEST * SECTOR];
+  uint8_t *buf, *quiet; /* of largest sectors */
+  uint64_t requests, bytes;
 };
 
 static bool
-went_through (const char *what, int r)
+went_through (struct nbd_handle *nbd, const char *what, int r)
 {
   if (r == 0)
     return true;
-  if (victim == 0 || !killed)
+  if (may_die && (nbd_aio_is_dead (nbd) == 1 || nbd_aio_is_closed (nbd) == 1))
+    killed = true;
+  if (!killed)
     die ("seed %" PRIu64 ": %s: %s", seed, what, nbd_get_error ());
   return false;
 }
 
+/* Few requests are as large as they may be, or they would take all time. */
 static void
 pick (struct connection *c, struct done *d)
 {
   const uint32_t size = st->end - st->first;
-  const uint32_t most = size < LARGEST ? size : LARGEST;
+  uint32_t most = size < largest ? size : largest;
 
+  while (most > 512 && !one_of (&c->rng, 4))
+    most /= 4;
   d->n = 1 + (uint32_t) rng_below (&c->rng, 1 + rng_below (&c->rng, most));
   if (d->n > most)
     d->n = most;
@@ -284,7 +295,8 @@ random_flag (struct connection *c, unsigned n, unsigned flag)
 static bool
 do_change (struct connection *c, enum kind kind)
 {
-  const unsigned fua = random_flag (c, 10, LIBNBD_CMD_FLAG_FUA);
+  const unsigned fua =
+    rng_below (&c->rng, 100) < 2 * flushes ? LIBNBD_CMD_FLAG_FUA : 0;
   const unsigned no_hole = random_flag (c, 2, LIBNBD_CMD_FLAG_NO_HOLE);
   struct done d;
   uint32_t i;
@@ -306,39 +318,104 @@ do_change (struct connection *c, enum kind kind)
   case TRIM:
     r = nbd_trim (c->nbd, d.n * SECTOR, (uint64_t) d.first * SECTOR, fua);
   }
-  if (!went_through ("changing", r))
+  if (!went_through (c->nbd, "changing", r))
     return false;
+  c->bytes += d.n * SECTOR;
   end (kind, &d, fua != 0);
   return true;
 }
 
 /* What others change meanwhile can't be checked: a sector needn't be read
- * in one step.
+ * in one step.  Returns the time at which it was known which sectors these
+ * aren't.
  */
+static uint32_t
+find_quiet (struct connection *c, const struct done *d)
+{
+  uint32_t tick, i;
+
+  pthread_mutex_lock (&lock);
+  tick = st->tick;
+  for (i = 0; i < d->n; i++)
+    c->quiet[i] = st->sectors[d->first + i].busy == 0;
+  pthread_mutex_unlock (&lock);
+  return tick;
+}
+
+/* What a sector had, unless it was changed since that time. */
+static void
+check_quiet (const struct connection *c, uint32_t sector, uint32_t i,
+             uint32_t tick, const uint8_t *content)
+{
+  if (c->quiet[i] && st->sectors[sector].last_start <= tick &&
+      !is_allowed (sector, content, 0))
+    complain (sector, content, 0);
+}
+
 static bool
 do_read (struct connection *c)
 {
-  uint8_t quiet[LARGEST];
-  uint32_t tick, i;
   struct done d;
+  uint32_t tick, i;
 
   pick (c, &d);
-  pthread_mutex_lock (&lock);
-  tick = st->tick;
-  for (i = 0; i < d.n; i++)
-    quiet[i] = st->sectors[d.first + i].busy == 0;
-  pthread_mutex_unlock (&lock);
-  if (!went_through ("reading",
+  tick = find_quiet (c, &d);
+  if (!went_through (c->nbd, "reading",
                      nbd_pread (c->nbd, c->buf, d.n * SECTOR,
                                 (uint64_t) d.first * SECTOR, 0)))
     return false;
+  c->bytes += d.n * SECTOR;
   pthread_mutex_lock (&lock);
   for (i = 0; i < d.n; i++)
-    if (quiet[i] && st->sectors[d.first + i].last_start <= tick &&
-        !is_allowed (d.first + i, c->buf + i * SECTOR, 0))
-      complain (d.first + i, c->buf + i * SECTOR, 0);
+    check_quiet (c, d.first + i, i, tick, c->buf + i * SECTOR);
   pthread_mutex_unlock (&lock);
   return true;
+}
+
+struct listing {
+  const struct connection *c;
+  const struct done *d;
+  uint32_t tick;
+};
+
+static int
+check_zeroes (void *opaque, const char *context, uint64_t offset,
+              uint32_t *entries, size_t nr, int *error)
+{
+  static const uint8_t zeroes[SECTOR];
+  const struct listing *const l = opaque;
+  uint64_t at = 0, end;
+  size_t i;
+
+  (void) context;
+  (void) offset;
+  (void) error;
+  pthread_mutex_lock (&lock);
+  for (i = 0; i + 1 < nr; i += 2)
+    for (end = at + entries[i] / SECTOR; at < end; at++)
+      if ((entries[i + 1] & LIBNBD_STATE_ZERO) && at < l->d->n)
+        check_quiet (l->c, l->d->first + (uint32_t) at, (uint32_t) at,
+                     l->tick, zeroes);
+  pthread_mutex_unlock (&lock);
+  return 0;
+}
+
+/* What is said to be zero must be allowed to be. */
+static bool
+do_status (struct connection *c)
+{
+  struct done d;
+  struct listing l = { .c = c, .d = &d };
+  const nbd_extent_callback callback = {
+    .callback = check_zeroes, .user_data = &l,
+  };
+
+  pick (c, &d);
+  l.tick = find_quiet (c, &d);
+  return went_through (c->nbd, "block status",
+                       nbd_block_status (c->nbd, (uint64_t) d.n * SECTOR,
+                                         (uint64_t) d.first * SECTOR,
+                                         callback, 0));
 }
 
 /* Covers what had ended, on all connections, when it began. */
@@ -350,7 +427,7 @@ do_flush (struct connection *c)
   pthread_mutex_lock (&lock);
   to = nr_done;
   pthread_mutex_unlock (&lock);
-  if (!went_through ("flushing", nbd_flush (c->nbd, 0)))
+  if (!went_through (c->nbd, "flushing", nbd_flush (c->nbd, 0)))
     return false;
   pthread_mutex_lock (&lock);
   for (; first_unflushed < to; first_unflushed++)
@@ -362,17 +439,19 @@ do_flush (struct connection *c)
 static bool
 do_request (struct connection *c)
 {
-  const uint64_t x = rng_below (&c->rng, 100);
+  const uint64_t x = rng_below (&c->rng, 95);
 
+  if (rng_below (&c->rng, 100) < flushes)
+    return do_flush (c);
   if (x < 55)
     return do_change (c, WRITE);
   if (x < 70)
     return do_change (c, ZERO);
   if (x < 78)
     return do_change (c, TRIM);
-  if (x < 95)
+  if (x < 92)
     return do_read (c);
-  return do_flush (c);
+  return do_status (c);
 }
 
 static void *
@@ -381,10 +460,12 @@ run_connection (void *opaque)
   struct connection *const c = opaque;
 
   while (!stop && do_request (c))
-    ;
+    c->requests++;
   if (!killed)
     nbd_shutdown (c->nbd, 0);
   nbd_close (c->nbd);
+  free (c->buf);
+  free (c->quiet);
   return NULL;
 }
 
@@ -395,13 +476,14 @@ static void
 verify (struct nbd_handle *nbd, const uint8_t *file, uint32_t first,
         uint32_t end_sector)
 {
-  static uint8_t buf[LARGEST * SECTOR];
+  enum { STEP = 2048 };
+  static uint8_t buf[STEP * SECTOR];
   uint32_t n, i;
 
   for (; first < end_sector; first += n) {
     const uint64_t offset = (uint64_t) first * SECTOR;
 
-    n = end_sector - first < LARGEST ? end_sector - first : LARGEST;
+    n = end_sector - first < STEP ? end_sector - first : STEP;
     if (nbd == NULL)
       memcpy (buf, file + offset, (size_t) n * SECTOR);
     else if (nbd_pread (nbd, buf, (size_t) n * SECTOR, offset, 0) == -1)
@@ -442,15 +524,28 @@ wait_and_kill (struct rng *r)
     .tv_sec = (time_t) (ms / 1000), .tv_nsec = (long) (ms % 1000) * 1000000,
   };
   nanosleep (&t, NULL);
-  killed = victim != 0;
-  if (victim)
+  if (victim) {
+    killed = true;
     kill (victim, SIGKILL);
+  }
   stop = true;
+}
+
+static void
+prepare (struct connection *c, unsigned number)
+{
+  c->rng = rng_new (seed, number);
+  c->nbd = load_connect (sock);
+  c->buf = malloc ((size_t) largest * SECTOR);
+  c->quiet = malloc (largest);
+  if (c->buf == NULL || c->quiet == NULL)
+    die ("out of memory");
 }
 
 static void
 run (void)
 {
+  uint64_t requests = 0, bytes = 0;
   struct rng r = rng_new (seed, 1000);
   struct connection *const cs = calloc (nr_connections, sizeof cs[0]);
   unsigned i;
@@ -460,18 +555,20 @@ run (void)
   st->end = (uint32_t) (window && st->nr_sectors - st->first > window
                         ? st->first + window : st->nr_sectors);
   st->killed = 1;
-  for (i = 0; i < nr_connections; i++) {
-    cs[i].rng = rng_new (seed, i);
-    cs[i].nbd = load_connect (sock);
-  }
+  for (i = 0; i < nr_connections; i++)
+    prepare (&cs[i], i);
   for (i = 0; i < nr_connections; i++)
     if (pthread_create (&cs[i].thread, NULL, run_connection, &cs[i]) != 0)
       die ("pthread_create failed");
   wait_and_kill (&r);
-  for (i = 0; i < nr_connections; i++)
+  for (i = 0; i < nr_connections; i++) {
     pthread_join (cs[i].thread, NULL);
-  st->killed = victim != 0;
+    requests += cs[i].requests;
+    bytes += cs[i].bytes;
+  }
+  st->killed = killed || may_die;
   free (cs);
+  printf ("%" PRIu64 " requests, %" PRIu64 " bytes\n", requests, bytes);
 }
 
 static void
@@ -499,17 +596,20 @@ main (int argc, char *argv[])
   uint64_t size;
   int opt;
 
-  while ((opt = getopt (argc, argv, "c:k:s:t:Vw:")) != -1)
+  while ((opt = getopt (argc, argv, "c:f:k:l:ms:t:Vw:")) != -1)
     switch (opt) {
     case 'c': nr_connections = (unsigned) atoi (optarg); break;
+    case 'f': flushes = (unsigned) atoi (optarg); break;
     case 'k': victim = atoi (optarg); break;
+    case 'l': largest = (uint32_t) atoi (optarg); break;
+    case 'm': may_die = true; break;
     case 's': seed = strtoull (optarg, NULL, 0); break;
     case 't': milliseconds = (unsigned) atoi (optarg); break;
     case 'V': only_verify = true; break;
     case 'w': window = (uint32_t) atoi (optarg) << 11; break;
     default: die ("see the top of overlap-io.c");
     }
-  if (argc - optind != 3)
+  if (argc - optind != 3 || largest < 1 || largest > LARGEST)
     die ("see the top of overlap-io.c");
   raw = load_map (argv[optind + 1], &size);
   open_state (argv[optind], size / SECTOR);
