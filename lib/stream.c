@@ -362,6 +362,21 @@ check_false_grains (const struct scan *s, uint64_t p)
   return -1;
 }
 
+/* The next sector that isn't in a hole: which has no markers, and may be
+ * longer than anybody wants to wait.
+ */
+static uint64_t
+skip_hole (const struct scan *s, uint64_t p)
+{
+  struct store *const store = s->k->sp.e.store;
+  uint64_t data;
+
+  if (p >= s->window_start && p + SECTOR_SIZE <= s->window_end)
+    return p;
+  data = store_next_data (store, p);
+  return data == UINT64_MAX ? store->size : data / SECTOR_SIZE * SECTOR_SIZE;
+}
+
 /* Calls found for each grain. */
 static int
 scan_markers (struct scan *s,
@@ -371,7 +386,8 @@ scan_markers (struct scan *s,
   uint64_t p = div_round_up (s->k->sp.data_start, SECTOR_SIZE) * SECTOR_SIZE;
 
   s->in_step = true;
-  while (p < store->size && store->size - p >= SECTOR_SIZE) {
+  for (p = skip_hole (s, p); store->size - p >= SECTOR_SIZE;
+       p = skip_hole (s, p)) {
     const uint8_t *const sector = window_at (s, p);
     uint64_t n = 1;
 
