@@ -30,10 +30,14 @@ import socket
 import struct
 import sys
 
-OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT = 7, 8, 10
+OPT_EXPORT_NAME, OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT = \
+    1, 7, 8, 10
+HANDSHAKE_NO_ZEROES = 2
+REP_ACK, REP_INFO, REP_META_CONTEXT = 1, 3, 4
 CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH = 0, 1, 2, 3
 CMD_TRIM, CMD_CACHE, CMD_WRITE_ZEROES, CMD_BLOCK_STATUS = 4, 5, 6, 7
-FLAG_FUA, FLAG_NO_HOLE, FLAG_REQ_ONE, FLAG_FAST_ZERO = 1, 2, 8, 16
+FLAG_FUA, FLAG_NO_HOLE, FLAG_DF, FLAG_REQ_ONE, FLAG_FAST_ZERO = \
+    1, 2, 4, 8, 16
 REPLY_DONE, REPLY_DATA, REPLY_HOLE, REPLY_STATUS = 0, 1, 2, 5
 
 # How many words follow each request, and what flags change.
@@ -46,22 +50,55 @@ class ServerError(Exception):
     """What the server answered instead."""
 
 
-class Client:
-    """One connection, one request at a time."""
+def join(offset, length, chunks):
+    """The bytes that were asked for, from the chunks of an answer."""
+    result = bytearray(length)
+    for kind, payload in chunks:
+        at = struct.unpack_from('>Q', payload)[0] - offset
+        if kind == REPLY_DATA:
+            result[at:at + len(payload) - 8] = payload[8:]
+    assert len(result) == length
+    return bytes(result)
 
-    def __init__(self, path):
+
+class Client:
+    """One connection.
+
+    It is negotiated with NBD_OPT_GO, or as before there was that if go is
+    false; with an old server, which asks nothing, it doesn't matter.
+    """
+
+    def __init__(self, path, structured=True, contexts=('base:allocation',),
+                 go=True):
         self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(200)
         self.sock.connect(path)
         self.stream = self.sock.makefile('rb')
         self.cookie = 0
-        magic, option_magic, _ = self.get('>8s8sH')
-        assert (magic, option_magic) == (b'NBDMAGIC', b'IHAVEOPT')
-        self.sock.sendall(struct.pack('>I', 3))
-        self.option(OPT_STRUCTURED_REPLY, b'')
-        name = b'base:allocation'
-        self.option(OPT_SET_META_CONTEXT,
-                    struct.pack('>III', 0, 1, len(name)) + name)
-        self.option(OPT_GO, struct.pack('>IH', 0, 0))
+        self.sent = {}          # cookie: what an answer must be read with
+        self.contexts = {}      # number: name
+        magic, option_magic = self.get('>8s8s')
+        assert magic == b'NBDMAGIC'
+        self.old = option_magic != b'IHAVEOPT'
+        if self.old:
+            assert option_magic == b'\0\0B\x02\x81\x86\x12S', option_magic
+            self.size, _, self.flags, _ = self.get('>QHH124s')
+            return
+        offered, = self.get('>H')
+        self.sock.sendall(struct.pack('>I', offered & 3))
+        if structured:
+            self.option(OPT_STRUCTURED_REPLY, b'')
+            self.option(OPT_SET_META_CONTEXT, struct.pack(
+                '>II', 0, len(contexts)) + b''.join(
+                    struct.pack('>I', len(c)) + c.encode() for c in contexts))
+        if go:
+            self.option(OPT_GO, struct.pack('>IH', 0, 0))
+        else:
+            self.sock.sendall(struct.pack('>8sII', b'IHAVEOPT',
+                                          OPT_EXPORT_NAME, 0))
+            self.size, self.flags = self.get('>QH')
+            if not offered & HANDSHAKE_NO_ZEROES:
+                self.get('>124s')
 
     def get(self, layout):
         """Receive and unpack."""
@@ -69,43 +106,61 @@ class Client:
         return struct.unpack(layout, self.stream.read(size))
 
     def option(self, number, data):
-        """Negotiate one option, and pass over what it answers."""
+        """Negotiate one option, and keep what requests depend on."""
         self.sock.sendall(struct.pack('>8sII', b'IHAVEOPT', number, len(data))
                           + data)
         while True:
             _, _, kind, length = self.get('>QIII')
-            self.stream.read(length)
+            text = self.stream.read(length)
             if kind >= 1 << 31:
                 sys.exit('refused: option %d: error %x' % (number, kind))
-            if kind == 1:
+            if kind == REP_INFO and text[:2] == b'\0\0':
+                self.size, self.flags = struct.unpack_from('>QH', text, 2)
+            if kind == REP_META_CONTEXT:
+                self.contexts[struct.unpack_from('>I', text)[0]] = \
+                    text[4:].decode()
+            if kind == REP_ACK:
                 return
 
-    def request(self, command, offset, length, flags=0, data=b''):
-        """Send a request, yield the chunks of its reply."""
+    def submit(self, command, offset, length, flags=0, data=b''):
+        """Send a request, and return its cookie."""
         self.cookie += 1
+        self.sent[self.cookie] = command, offset, length
         self.sock.sendall(struct.pack('>IHHQQI', 0x25609513, flags, command,
                                       self.cookie, offset, length) + data)
-        error = None
+        return self.cookie
+
+    def answer(self):
+        """Receive an answer: its cookie, error, and [(kind, payload)]."""
+        chunks, error = [], 0
         while True:
             magic, = self.get('>I')
             if magic == 0x67446698:         # a simple reply
-                number, _ = self.get('>IQ')
-                assert command != CMD_READ
-                if number:
-                    raise ServerError(number)
-                return
+                error, cookie = self.get('>IQ')
+                command, offset, length = self.sent.pop(cookie)
+                if command == CMD_READ and not error:
+                    chunks = [(REPLY_DATA, struct.pack('>Q', offset)
+                               + self.stream.read(length))]
+                return cookie, error, chunks
             assert magic == 0x668e33ef, hex(magic)
             done, kind, cookie, size = self.get('>HHQI')
-            assert cookie == self.cookie
             payload = self.stream.read(size)
             if kind & 0x8000:
                 error, = struct.unpack_from('>I', payload)
             elif kind != REPLY_DONE:
-                yield kind, payload
+                chunks.append((kind, payload))
             if done & 1:
-                if error is not None:
-                    raise ServerError(error)
-                return
+                del self.sent[cookie]
+                return cookie, error, chunks
+
+    def request(self, command, offset, length, flags=0, data=b''):
+        """Send a request, return the chunks of its reply."""
+        sent = self.submit(command, offset, length, flags, data)
+        cookie, error, chunks = self.answer()
+        assert cookie == sent
+        if error:
+            raise ServerError(error)
+        return chunks
 
     def close(self):
         """Say goodbye, and wait until the server has closed as well."""
@@ -115,18 +170,11 @@ class Client:
 
     def read(self, offset, length):
         """The bytes."""
-        result = bytearray(length)
-        for kind, payload in self.request(CMD_READ, offset, length):
-            at = struct.unpack_from('>Q', payload)[0] - offset
-            if kind == REPLY_DATA:
-                result[at:at + len(payload) - 8] = payload[8:]
-        assert len(result) == length
-        return bytes(result)
+        return join(offset, length, self.request(CMD_READ, offset, length))
 
     def change(self, command, offset, length, flags, data=b''):
         """Send a request that answers with nothing but success."""
-        for _ in self.request(command, offset, length, flags, data):
-            assert False, 'unexpected reply'
+        assert self.request(command, offset, length, flags, data) == []
         return 'ok'
 
     def extents(self, offset, length, flags):
