@@ -199,6 +199,7 @@ vmdk_snapshot (const struct vmdk_new *n, bool auto_type,
   struct vmdk_new child = *n;
   int r, err;
 
+  *file = NULL;
   if (disk == NULL)
     return -1;
   follow_parent (&child, auto_type, disk->top);
@@ -207,6 +208,8 @@ vmdk_snapshot (const struct vmdk_new *n, bool auto_type,
   else
     r = create_numbered (&child, disk, file);
   err = errno;
+  if (r == -1)
+    *file = NULL;
   vmdk_close (disk);
   errno = err;
   return r;

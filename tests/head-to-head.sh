@@ -68,7 +68,7 @@ trace ()
   esac
   strace -f --seccomp-bpf -y -xx -s 1000000000 -o "$run/trace" \
     -e trace="$calls" \
-    python3 "$srcdir/crash-client.py" "$run/s" "$run/marks" "$3" \
+    python3 -B "$srcdir/crash-client.py" "$run/s" "$run/marks" "$3" \
     "${server[@]}" > "$run/server.log" 2>&1 ||
     fail "$1: $3: $(cat "$run/server.log")"
   python3 "$srcdir/strace-log.py" "$run/trace" "$run/marks" "$run/before" \
