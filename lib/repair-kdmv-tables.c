@@ -165,8 +165,8 @@ is_taken (const struct kdmv *k, unsigned copy, uint64_t number,
   for (c = 0; c < 2 && !*taken; c++) {
     *taken = sp->gd[c] && sp->gd[c] < end &&
       guess < sp->gd[c] + sparse_gd_bytes (sp);
-    for (i = 0; sp->gd[c] && i < sp->nr_gts && !*taken; i++) {
-      if (repair_find_table (sp, c, i, &position) == -1)
+    for (i = 0; i < sp->nr_gts && !*taken; i++) {
+      if (repair_next_table (sp, c, &i, &position) == -1)
         return -1;
       *taken = position != 0 && (c != copy || i != number) &&
         position < end && guess < position + sparse_gt_bytes (sp);
@@ -237,6 +237,7 @@ is_stale (const struct kdmv *k, uint64_t number, uint64_t guess, bool *stale)
   uint64_t *const b = a ? a + sp->gtes_per_gt : NULL;
   uint64_t i, table;
   size_t nr_a, nr_b;
+  unsigned c;
   int r = -1;
 
   *stale = false;
@@ -244,15 +245,14 @@ is_stale (const struct kdmv *k, uint64_t number, uint64_t guess, bool *stale)
     vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
   else
     r = load_places (k, guess, a, &nr_a);
-  for (i = 0; r == 0 && i < 2 * sp->nr_gts && !*stale; i++) {
-    table = 0;
-    if (i / 2 != number)
-      r = repair_find_table (sp, i % 2, i / 2, &table);
-    if (r == -1 || table == 0)
-      continue;
-    r = load_places (k, table, b, &nr_b);
-    *stale = r == 0 && contradicts (k, guess, a, nr_a, b, nr_b);
-  }
+  for (c = 0; c < 2; c++)
+    for (i = 0; r == 0 && i < sp->nr_gts && !*stale; i++) {
+      r = repair_next_table (sp, c, &i, &table);
+      if (r == -1 || table == 0 || i == number)
+        continue;
+      r = load_places (k, table, b, &nr_b);
+      *stale = r == 0 && contradicts (k, guess, a, nr_a, b, nr_b);
+    }
   free (a);
   return r;
 }
@@ -393,8 +393,8 @@ shares_all (const struct kdmv *k, const struct check_place *p, bool *all)
 
   *all = false;
   for (copy = 0; copy < 2; copy++)
-    for (i = 0; k->sp.gd[copy] && i < k->sp.nr_gts && !*all; i++) {
-      if (repair_find_table (&k->sp, copy, i, &position) == -1)
+    for (i = 0; i < k->sp.nr_gts && !*all; i++) {
+      if (repair_next_table (&k->sp, copy, &i, &position) == -1)
         return -1;
       *all = position == p->position &&
         (copy != p->copy || i != p->number);
@@ -440,9 +440,9 @@ fix_sharers (struct repair *r, struct kdmv *k, const struct check_place *p,
   for (q.number = 0; same && q.number < p->number; q.number++) {
     bool own;
 
-    if (repair_find_table (&k->sp, q.copy, q.number, &position) == -1)
+    if (repair_next_table (&k->sp, q.copy, &q.number, &position) == -1)
       return -1;
-    if (position != p->position)
+    if (q.number >= p->number || position != p->position)
       continue;
     if (find_mirror (r, k, &q, &mirror) == -1 ||
         (mirror != 0 && repair_kdmv_same_table (k, p->position, mirror,

@@ -57,10 +57,10 @@ reach_tables (struct kdmv *k, uint64_t *end)
     if (sp->gd[copy])
       reach (k, end, sp->gd[copy],
              div_round_up (sparse_gd_bytes (sp), SECTOR_SIZE) * SECTOR_SIZE);
-    for (i = 0; sp->gd[copy] && i < sp->nr_gts; i++) {
+    for (i = 0; i < sp->nr_gts; i++) {
       uint64_t table;
 
-      if (repair_find_table (sp, copy, i, &table) == -1)
+      if (repair_next_table (sp, copy, &i, &table) == -1)
         return -1;
       if (table != 0)
         reach (k, end, table, sparse_gt_bytes (sp));
@@ -108,7 +108,7 @@ repair_kdmv_front (struct kdmv *k, uint64_t *front, uint64_t *first_grain)
   for (i = 0; i < k->sp.nr_gts; i++) {
     uint64_t table;
 
-    if (repair_find_table (&k->sp, 0, i, &table) == -1 ||
+    if (repair_next_table (&k->sp, 0, &i, &table) == -1 ||
         (table != 0 &&
          lowest_in_table (k, table, *front, first_grain) == -1))
       return -1;
@@ -269,7 +269,7 @@ append_directory (struct kdmv *k, uint64_t *offset)
   for (i = 0; r == 0 && i < sp->nr_gts; i++) {
     const uint32_t gde = htole32 ((uint32_t) (at / SECTOR_SIZE));
 
-    r = repair_find_table (sp, 0, i, &from);
+    r = repair_next_table (sp, 0, &i, &from);
     if (r == -1 || from == 0)
       continue;
     r = store_pread (sp->tables, table, size, from);

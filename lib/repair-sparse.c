@@ -65,6 +65,64 @@ repair_find_table (const struct sparse *sp, unsigned copy, uint64_t number,
   return 0;
 }
 
+/* The first one of so many entries that names a table; count: none does. */
+static size_t
+find_place (const struct sparse *sp, const uint8_t *entries, size_t count,
+            uint64_t *position)
+{
+  size_t i;
+
+  for (i = 0; i < count; i++) {
+    const uint64_t value = sp->format->entry_size == 4
+      ? le32_at (entries + i * 4) : le64_at (entries + i * 8);
+
+    if (sp->format->decode_gde (sp, value, position) == ENTRY_PLACE)
+      return i;
+  }
+  *position = 0;
+  return count;
+}
+
+/* Entries that are in a hole name none: a directory of millions of them is
+ * made of nothing.
+ */
+static uint64_t
+skip_hole (const struct sparse *sp, unsigned copy, uint64_t number)
+{
+  const uint64_t size = sp->format->entry_size;
+  const uint64_t at = sp->gd[copy] + number * size;
+  const uint64_t n = (store_next_data (sp->tables, at) - at) / size;
+
+  return n < sp->nr_gts - number ? number + n : sp->nr_gts;
+}
+
+int
+repair_next_table (const struct sparse *sp, unsigned copy, uint64_t *number,
+                   uint64_t *position)
+{
+  const size_t size = sp->format->entry_size;
+  uint8_t entries[2048];
+  size_t count, n;
+
+  *position = 0;
+  while (sp->gd[copy] && *number < sp->nr_gts) {
+    count = sizeof entries / size;
+    if (count > sp->nr_gts - *number)
+      count = (size_t) (sp->nr_gts - *number);
+    if (store_pread (sp->tables, entries, count * size,
+                     sp->gd[copy] + *number * size) == -1)
+      return -1;
+    n = find_place (sp, entries, count, position);
+    *number += n;
+    if (n < count)
+      return 0;
+    if (*number < sp->nr_gts)
+      *number = skip_hole (sp, copy, *number);
+  }
+  *number = sp->nr_gts;
+  return 0;
+}
+
 int
 repair_set_gte (const struct sparse *sp, uint64_t grain, uint64_t value)
 {

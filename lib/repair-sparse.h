@@ -35,6 +35,12 @@ extern int repair_set_gde (const struct sparse *sp, unsigned copy,
 extern int repair_find_table (const struct sparse *sp, unsigned copy,
                               uint64_t number, uint64_t *position);
 
+/* The next table from *number on, and its number; sp->nr_gts: there is none
+ * any more.
+ */
+extern int repair_next_table (const struct sparse *sp, unsigned copy,
+                              uint64_t *number, uint64_t *position);
+
 /* A grain's entry in one copy of its table.  0: there is no such copy. */
 extern int repair_set_gte (const struct sparse *sp, uint64_t grain,
                            uint64_t value);
