@@ -169,7 +169,7 @@ def do_unread(path, count, length):
         client = Client(path)
         client.sock.settimeout(0.5)     # for that is full as well
         for i in range(count):
-            client.submit(CMD_READ, i % 3 * length, length)
+            client.submit(CMD_READ, i % 2 * length, length)
         time.sleep(0.1)
     except OSError:
         pass

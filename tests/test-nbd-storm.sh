@@ -41,6 +41,5 @@ storm ()
   verify_image qemu
 }
 
-storm sparse size=60003 grain=8 alloc=random:10
-storm chain size=60003 layers='sparse alloc=all; cowd alloc=random:10 grain=16'
-storm split kind=flat piece=20000 size=60003 alloc=none
+storm sparse size=40003 grain=8 alloc=random:10
+storm chain size=40003 layers='sparse alloc=all; cowd alloc=random:10 grain=16'

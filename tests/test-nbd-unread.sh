@@ -44,7 +44,6 @@ unread ()
   new_image "$@"
   leave_answers 8 33554432
   leave_answers 3 33554432
-  leave_answers 1 67108864
   leave_answers 2000 16384
   leave_answers 20 1048576
   # All of it once more, and to the end.
@@ -55,6 +54,6 @@ unread ()
   verify_image qemu
 }
 
-unread sparse size=200003 alloc=random:10
-unread chain size=200003 layers='vmfs alloc=all; cowd alloc=random:10 grain=8'
-echo "$died of 10 servers have died"
+unread sparse size=135003 alloc=random:10
+unread chain size=135003 layers='vmfs alloc=all; cowd alloc=random:10 grain=8'
+echo "$died of 8 servers have died"
