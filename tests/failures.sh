@@ -100,12 +100,12 @@ fail_once ()
 # everywhere COMMAND [ARGS...]: of vmdk-img.  What goes wrong is shown, and
 # counted for all_well at the end.
 bad=0
+: > failures
 everywhere ()
 {
   local kind places i name hash
 
   set -- "$vmdk_img" "$@"
-  : > failures
   for kind in "${kinds[@]}"; do
     what="without a failure: ${*:2}"
     (
@@ -127,11 +127,12 @@ everywhere ()
     done
     echo "${*:2}: ${#places[@]} places of $kind"
   done
-  echo "${*:2}: $(wc -l < failures) failures"
-  [ -s failures ] || fail "nothing of ${*:2} ever failed"
 }
 
 all_well ()
 {
   [ $bad -eq 0 ] || fail "$bad failures had results that they should not have"
+  echo "$(wc -l < failures) failures"
+  # With sanitizers only a few places are tried.
+  [ -n "$sanitizers" ] || [ -s failures ] || fail "nothing has ever failed"
 }

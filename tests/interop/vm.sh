@@ -138,8 +138,8 @@ vm_add_modules ()
 # Running it.
 
 # On a busy computer the kernel finds that the timer doesn't work, and gives
-# up, unless it is told not to look; and with a thread for each processor,
-# requests were seen to hang.
+# up, unless it is told not to look.  All its processors are one thread of
+# ours, which leaves the rest to other tests.
 vm_cpus=1
 
 # vm_add_disk DISK SOCKET [OPTIONS OF THE BLOCK DEVICE [OF THE DISK]]: what is
