@@ -25,8 +25,10 @@ base=$(sha256sum < base.vmdk)
 rm -rf tree old.raw
 
 disks=(vda vdb vdc)
+servers=()
 for disk in "${disks[@]}"; do
   serve "$disk.vmdk"
+  servers+=("$server_pid")
   vm_add_disk "$disk" "$sock" ,discard=unmap,detect-zeroes=unmap
 done
 vm_start
@@ -36,29 +38,30 @@ guest "each attach -- ${disks[*]}"
 guest "each load a 2 12 -- ${disks[*]}" > log
 cat old.sums >> log
 guest "each large 16 -- ${disks[*]}"
+declare -A before
 for disk in "${disks[@]}"; do
-  eval "before_$disk=\$(kib $disk*.vmdk)"
+  before[$disk]=$(kib "$disk"*.vmdk)
 done
 guest "each discard -- ${disks[*]}"
 for disk in "${disks[@]}"; do
-  eval "before=\$before_$disk"
-  after=$(kib $disk*.vmdk)
-  echo "$disk: fstrim gave back $((before - after)) of $before KiB"
-  [ $((before - after)) -gt 12000 ] || fail "fstrim gave nothing back"
+  after=$(kib "$disk"*.vmdk)
+  given=$((before[$disk] - after))
+  echo "$disk: fstrim gave back $given of ${before[$disk]} KiB"
+  [ $given -gt 12000 ] || fail "fstrim gave nothing back"
 done
 guest "each detach -- ${disks[*]}"
 guest "each verify -- ${disks[*]}"
 guest "each attach -- ${disks[*]}"
 guest "each sums -- ${disks[*]}" > found.guest
 for disk in "${disks[@]}"; do
-  all_kept $disk log found.guest
+  all_kept "$disk" log found.guest
   echo "$disk: $files_kept files"
 done
 guest "each detach -- ${disks[*]}"
 vm_stop
 echo "the machine has ended after $SECONDS s"
 
-for pid in $(cat "$scratch"/*.pid); do
+for pid in "${servers[@]}"; do
   stop_server "$pid"
 done
 if grep -E 'error|warning' server*.log; then

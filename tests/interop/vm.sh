@@ -39,24 +39,29 @@ vm_kernel ()
   kernel=${VMDK_KERNEL:-} modules=${VMDK_KERNEL_MODULES:-}
   if [ -n "$kernel" ]; then
     [ -r "$kernel" ] || skip "VMDK_KERNEL=$kernel can't be read"
-    [ -d "$modules/kernel" ] ||
-      skip "VMDK_KERNEL_MODULES=$modules is no folder of modules"
+    [ -e "$modules/modules.dep" ] ||
+      skip "VMDK_KERNEL_MODULES=$modules has no modules.dep"
     return
   fi
   for modules in /lib/modules/*-cloud-amd64 /lib/modules/*-amd64; do
     kernel=/boot/vmlinuz-${modules##*/}
-    if [ -r "$kernel" ] && [ -d "$modules/kernel" ]; then
+    if [ -r "$kernel" ] && [ -e "$modules/modules.dep" ]; then
       return
     fi
   done
+  [ -e "$vm_cache/vmlinuz" ] || vm_download_once ||
+    skip "there is no kernel: neither VMDK_KERNEL=FILE, nor installed, nor" \
+         "could linux-image-cloud-amd64 be downloaded"
+  kernel=$vm_cache/vmlinuz modules=$(echo "$vm_cache"/lib/modules/*)
+}
+
+vm_download_once ()
+{
   mkdir -p "$vm_cache"
   (
     flock 9
     [ -e "$vm_cache/vmlinuz" ] || vm_download
-  ) 9> "$vm_cache/lock" ||
-    skip "there is no kernel: neither VMDK_KERNEL=FILE, nor installed, nor" \
-         "could linux-image-cloud-amd64 be downloaded"
-  kernel=$vm_cache/vmlinuz modules=$(echo "$vm_cache"/lib/modules/*)
+  ) 9> "$vm_cache/lock"
 }
 
 # The package only names the one that has the kernel.
@@ -73,6 +78,7 @@ vm_download ()
   (cd deb && timeout 120 apt-get -q download "$package") &&
     dpkg-deb --fsys-tarfile deb/*.deb |
       tar x -C deb --wildcards './boot/vmlinuz*' './lib/modules' || return 1
+  depmod -b "$PWD/deb" "$(ls deb/lib/modules)" || return 1
   rm -rf "${vm_cache:?}/lib"
   mv deb/lib "$vm_cache/"
   mv deb/boot/vmlinuz* "$vm_cache/vmlinuz"
@@ -113,13 +119,9 @@ vm_add_modules ()
 {
   local version=${modules##*/} module file name
 
-  # modprobe wants them in a place called lib/modules, with a list that a
-  # package doesn't have.
+  # modprobe wants them in a place called lib/modules.
   mkdir -p tree/lib/modules
   ln -s "$modules" "tree/lib/modules/$version"
-  if [ ! -e "$modules/modules.dep" ]; then
-    depmod -b tree "$version"
-  fi
   for module in "${vm_modules[@]}"; do
     modprobe -C /dev/null -d "$PWD/tree" -S "$version" --show-depends \
              "$module" || skip "this kernel has no module $module"
