@@ -196,9 +196,12 @@ add_member (struct walk *w, uint64_t size)
   char *const name = w->next.name ? w->next.name : header_name (w->block);
 
   w->next.name = NULL;
-  if (name)
-    w->names += strlen (name) + 1;
-  if (name == NULL || make_room (w) == -1) {
+  if (name == NULL) {
+    vmdk_error (w->log, "%s: %m", w->store->name);
+    return -1;
+  }
+  w->names += strlen (name) + 1;
+  if (make_room (w) == -1) {
     free (name);
     return -1;
   }
