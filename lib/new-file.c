@@ -52,7 +52,7 @@ log_of (const struct new_file *f)
 static int
 number_of (const struct new_file *f)
 {
-  return ((const struct store_file *) f->store)->fd;
+  return store_file_number (f->store);
 }
 
 /* "/proc/self/fd/5" */
@@ -282,7 +282,7 @@ keep_mode (struct new_file *f)
   struct stat st, own;
 
   if (f->former == NULL ||
-      fstat (((const struct store_file *) f->former)->fd, &st) == -1 ||
+      fstat (store_file_number (f->former), &st) == -1 ||
       fstat (fd, &own) == -1)
     return;
   f->mode = st.st_mode & 0777;
@@ -319,8 +319,7 @@ new_file_limit_mode (struct new_file *f, struct store *const *from, size_t n)
   if (f->former || fstat (number_of (f), &own) == -1)
     return;
   for (i = 0; i < n; i++)
-    f->mode &=
-      allowed_by (((const struct store_file *) from[i])->fd, own.st_gid);
+    f->mode &= allowed_by (store_file_number (from[i]), own.st_gid);
 }
 
 /* old: which it replaces, or NULL.  Takes folder over; -1: that of path. */
@@ -455,8 +454,7 @@ set_mode (const struct new_file *f)
 
   if (fstat (fd, &st) == 0 && (st.st_mode & 0777) != f->mode)
     fchmod (fd, f->mode);
-  if (f->former &&
-      !keep_acl (fd, ((const struct store_file *) f->former)->fd))
+  if (f->former && !keep_acl (fd, store_file_number (f->former)))
     fchmod (fd, f->mode & 0707);
 }
 

@@ -155,7 +155,7 @@ holds_nothing (int folder, const char *base)
 static bool
 is_others (const struct new_file *f, int folder, const char *last)
 {
-  const int fd = ((const struct store_file *) f->store)->fd;
+  const int fd = store_file_number (f->store);
   struct stat st, st_last;
 
   return fstat (fd, &st) == -1 || fstatat (folder, last, &st_last, 0) == -1 ||

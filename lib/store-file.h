@@ -18,6 +18,15 @@ struct store_file {
   struct store_id id;
 };
 
+/* The descriptor of the file that is below all, which keeps it. */
+static inline int
+store_file_number (const struct store *s)
+{
+  while (s->lower)
+    s = s->lower;
+  return ((const struct store_file *) s)->fd;
+}
+
 /* store_ops.lock and unlock (store-lock.c) */
 extern int store_file_lock (struct store *s, bool write);
 extern void store_file_unlock (struct store *s);
