@@ -14,7 +14,7 @@
 #include "check-sparse.h"
 #include "le.h"
 
-#define GD_PIECE_SIZE 65536
+#define GD_PIECE_SIZE 16384
 #define GT_PIECE_SIZE CHECK_PIECE
 #define NR_SPANS CHECK_SPANS
 

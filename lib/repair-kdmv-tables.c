@@ -24,6 +24,15 @@
 /* So many entries at most are put right in a round. */
 #define MAX_GDES 4096
 
+/* For the places of lost tables, so many entries of directories at most are
+ * looked at, in all: 1024 times those of 2 TiB.
+ */
+#ifdef VMDK_SMALL_WINDOWS
+#define MAX_COMPARED (UINT64_C (1) << 15)
+#else
+#define MAX_COMPARED (UINT64_C (1) << 26)
+#endif
+
 /* Of more entries that have two places, the first one is taken. */
 #define MAX_RIVALS 4096
 
@@ -183,7 +192,7 @@ compare_places (const void *a, const void *b)
   return x < y ? -1 : x > y;
 }
 
-/* The grains of a table, sorted. */
+/* The grains of a table. */
 static int
 load_places (const struct kdmv *k, uint64_t table, uint64_t *places,
              size_t *nr)
@@ -202,27 +211,24 @@ load_places (const struct kdmv *k, uint64_t table, uint64_t *places,
     *nr += sp->format->decode_gte (sp, le32_at (buf + i * 4), &places[*nr]) ==
       ENTRY_PLACE;
   free (buf);
-  qsort (places, *nr, sizeof places[0], compare_places);
   return r;
 }
 
 /* Whether two tables name the same grain, or the second one a grain that is
- * where the first table is.
+ * where the first table is.  The places of the first one, a, are sorted.
  */
 static bool
 contradicts (const struct kdmv *k, uint64_t guess, const uint64_t *a,
              size_t nr_a, const uint64_t *b, size_t nr_b)
 {
-  size_t i, j = 0;
+  size_t i;
 
-  for (i = 0; i < nr_b; i++) {
-    while (j < nr_a && a[j] < b[i])
-      j++;
-    if ((j < nr_a && a[j] == b[i]) ||
-        (b[i] < guess + sparse_gt_bytes (&k->sp) &&
-         guess < b[i] + k->sp.e.grain_size))
+  for (i = 0; i < nr_b; i++)
+    if ((b[i] < guess + sparse_gt_bytes (&k->sp) &&
+         guess < b[i] + k->sp.e.grain_size) ||
+        (nr_a > 0 && a[0] <= b[i] && b[i] <= a[nr_a - 1] &&
+         bsearch (&b[i], a, nr_a, sizeof a[0], compare_places)))
       return true;
-  }
   return false;
 }
 
@@ -245,6 +251,8 @@ is_stale (const struct kdmv *k, uint64_t number, uint64_t guess, bool *stale)
     vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
   else
     r = load_places (k, guess, a, &nr_a);
+  if (r == 0)
+    qsort (a, nr_a, sizeof a[0], compare_places);
   for (c = 0; c < 2; c++)
     for (i = 0; r == 0 && i < sp->nr_gts && !*stale; i++) {
       r = repair_next_table (sp, c, &i, &table);
@@ -329,6 +337,9 @@ use_guess (struct repair *r, struct kdmv *k, const struct check_place *p)
   uint64_t guess;
   bool changes;
 
+  if (r->compared >= MAX_COMPARED)
+    return 0;
+  r->compared += k->sp.nr_gts;
   if (guess_table (k, p->copy, p->number, &guess) == -1)
     return -1;
   if (guess == 0)

@@ -58,14 +58,16 @@ measure (struct rebuild *b, uint64_t position)
   return 0;
 }
 
-/* Loads a table of those that were found; false: there is none. */
+/* Loads the first table of those that were found, from *number on; false:
+ * there are no more.
+ */
 static int
-load (struct rebuild *b, uint64_t number, bool *is)
+load_next (struct rebuild *b, uint64_t *number, bool *is)
 {
   const struct sparse *const sp = &b->k->sp;
   uint64_t from;
 
-  if (repair_find_table (sp, 0, number, &from) == -1)
+  if (repair_next_table (sp, 0, number, &from) == -1)
     return -1;
   *is = from != 0;
   return *is ? store_pread (sp->tables, b->table, sparse_gt_bytes (sp), from)
@@ -80,17 +82,18 @@ measure_all (struct rebuild *b)
   size_t j;
   bool is;
 
-  for (i = 0; i < sp->nr_gts; i++) {
-    if (load (b, i, &is) == -1)
+  for (i = 0; ; i++) {
+    if (load_next (b, &i, &is) == -1)
       return -1;
-    b->tables += is;
-    for (j = 0; is && j < sp->gtes_per_gt; j++)
+    if (!is)
+      return 0;
+    b->tables++;
+    for (j = 0; j < sp->gtes_per_gt; j++)
       if (sp->format->decode_gte (sp, le32_at (b->table + 4 * j),
                                   &position) == ENTRY_PLACE &&
           measure (b, position) == -1)
         return -1;
   }
-  return 0;
 }
 
 /* The directory follows the tables, and is written with them. */
@@ -102,13 +105,13 @@ write_tables (struct rebuild *b, uint64_t gd)
   uint64_t i;
   bool is;
 
-  for (i = 0; i < sp->nr_gts; i++) {
+  for (i = 0; ; i++) {
     uint32_t gde;
 
-    if (load (b, i, &is) == -1)
+    if (load_next (b, &i, &is) == -1)
       return -1;
     if (!is)
-      continue;
+      return 0;
     if (write_marker (b, KDMV_MARKER_GT, size / SECTOR_SIZE) == -1)
       return -1;
     gde = htole32 ((uint32_t) (b->at / SECTOR_SIZE));
@@ -117,7 +120,6 @@ write_tables (struct rebuild *b, uint64_t gd)
       return -1;
     b->at += size;
   }
-  return 0;
 }
 
 /* The header, with the directory at gd, or at the end. */

@@ -45,6 +45,7 @@ struct repair {
   unsigned round;
   bool rescan;            /* open streams by their markers next time */
   unsigned rescans;       /* so often that was done */
+  uint64_t compared;      /* entries, for the places of lost tables */
 
   /* What the check of this round found. */
   struct check_place *places;
