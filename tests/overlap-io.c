@@ -11,10 +11,11 @@
  * RAW is what the disk was at first.  STATE remembers, from one run to the
  * next, what was done; it is made when it isn't there.  A run compares what
  * the last one has left, then changes a window of the disk for a while (0: all
- * of it), and with -k kills the server in the midst of it; it prints how much
- * that was.  With -m the server may die of something else.  -l is the largest
- * request.  -f says how many requests are flushes, and twice as many of the
- * changes have FUA.  -V compares a raw file.
+ * of it), and with -k kills the server in the midst of it; it prints
+ * "changing" when that begins, and then how much it was.  With -m the server
+ * may die of something else.  -l is the largest request.  -f says how many
+ * requests are flushes, and twice as many of the changes have FUA.  -V
+ * compares a raw file.
  *
  * Each sector that is written says by which request.  Time is counted in
  * ticks, of which each beginning and each end of a request is one.  What a
@@ -560,6 +561,8 @@ run (void)
   for (i = 0; i < nr_connections; i++)
     if (pthread_create (&cs[i].thread, NULL, run_connection, &cs[i]) != 0)
       die ("pthread_create failed");
+  puts ("changing");
+  fflush (stdout);
   wait_and_kill (&r);
   for (i = 0; i < nr_connections; i++) {
     pthread_join (cs[i].thread, NULL);

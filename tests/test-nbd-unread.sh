@@ -18,9 +18,14 @@ leave_answers ()
 
   serve file=d.vmdk
   disown "$server_pid" # or the shell says how it ended
+  : > out
   overlap -m -c 4 -t 500 -w 4 > out &
   writers=$!
-  sleep 0.2
+  # First it reads, when nothing may go wrong.
+  until grep -q changing out; do
+    kill -0 $writers || fail "$what: seed $random_seed"
+    sleep 0.01
+  done
   python3 "$srcdir/nbdrude.py" unread "$sock" "$1" "$2"
   wait "$writers"
   if kill -0 "$server_pid" 2>/dev/null; then
