@@ -587,13 +587,16 @@ def main():
     words = sys.argv[1:]
     if '--out' in words:  # whose place says nothing
         del words[words.index('--out'):words.index('--out') + 2]
-    results = {'about': describe(words), 'one_cpu': args.one_cpu,
-               'rows': [bench.run_row(row) for row in rows]}
+    results = {'about': describe(words), 'one_cpu': args.one_cpu, 'rows': []}
     out = args.out or os.path.join(bench.folder,
                                    time.strftime('%Y%m%d-%H%M%S'))
-    with open(out + '.json', 'w', encoding='utf-8') as f:
-        json.dump(results, f, indent=1)
-    report.write(results, out)
+    try:
+        for row in rows:
+            results['rows'].append(bench.run_row(row))
+    finally:  # ^C leaves what there is
+        with open(out + '.json', 'w', encoding='utf-8') as f:
+            json.dump(results, f, indent=1)
+        report.write(results, out)
     failed = [row for row in results['rows'] if row['failed']]
     for row in failed:
         for name, why in row['failed'].items():
