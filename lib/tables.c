@@ -275,14 +275,15 @@ tables_skip_zeroes (const struct sparse *sp, const void *page, uint64_t i,
                     uint64_t n)
 {
   const unsigned per_word = 8 / sp->format->entry_size;
-  const uint64_t *const words = page;
+  const uint64_t *word;
 
   /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): 4 or 8 bytes */
   for (; i < n && i % per_word != 0; i++)
     if (tables_value (sp, page, i) != 0)
       return i;
-  while (i + per_word <= n &&
-         __atomic_load_n (&words[i / per_word], __ATOMIC_RELAXED) == 0)
+  word = (const uint64_t *) page + i / per_word;
+  for (; i + per_word <= n && __atomic_load_n (word, __ATOMIC_RELAXED) == 0;
+       word++)
     i += per_word;
   while (i < n && tables_value (sp, page, i) == 0)
     i++;
@@ -504,8 +505,11 @@ look (struct sparse *sp, struct window *w, uint64_t offset, size_t size)
 static uint64_t
 end_of_zeroes (const struct window *w, uint64_t offset)
 {
-  while (offset + 4 <= w->start + sizeof w->buf &&
-         le32_at (w->buf + (offset - w->start)) == 0)
+  const uint64_t end = w->start + sizeof w->buf;
+
+  while (offset + 8 <= end && le64_at (w->buf + (offset - w->start)) == 0)
+    offset += 8;
+  while (offset + 4 <= end && le32_at (w->buf + (offset - w->start)) == 0)
     offset += 4;
   return offset;
 }
