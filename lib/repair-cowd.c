@@ -40,7 +40,7 @@ is_whole_table (const struct sparse *sp, const struct check_place *p,
 
   *is = false;
   for (i = 0; i < sp->nr_gts && !*is; i++) {
-    if (repair_find_table (sp, 0, i, &position) == -1)
+    if (repair_next_table (sp, 0, &i, &position) == -1)
       return -1;
     *is = position == p->position && i != p->number;
   }
@@ -125,7 +125,7 @@ used_end (const struct sparse *sp, uint64_t *end)
     vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
   *end = sp->gd[0] + sparse_gd_bytes (sp);
   for (i = 0; r == 0 && i < sp->nr_gts; i++) {
-    r = repair_find_table (sp, 0, i, &table);
+    r = repair_next_table (sp, 0, &i, &table);
     if (r == 0 && table != 0) {
       *end = table + size > *end ? table + size : *end;
       r = store_pread (sp->tables, buf, size, table);

@@ -358,20 +358,23 @@ is_blank (struct kdmv *k, uint64_t first, bool *blank)
   uint64_t grain;
 
   for (grain = first; *blank && grain < k->sp.nr_grains; ) {
-    const uint64_t number = grain / k->sp.gtes_per_gt;
-    const uint64_t end = (number + 1) * k->sp.gtes_per_gt;
+    uint64_t number = grain / k->sp.gtes_per_gt;
     uint8_t entry[4];
-    uint64_t table;
+    uint64_t table, end;
 
-    if (repair_find_table (&k->sp, 0, number, &table) == -1)
+    if (repair_next_table (&k->sp, 0, &number, &table) == -1)
       return -1;
-    for (; table != 0 && *blank && grain < end; grain++) {
+    if (table == 0)
+      return 0;
+    if (grain < number * k->sp.gtes_per_gt)
+      grain = number * k->sp.gtes_per_gt;
+    end = (number + 1) * k->sp.gtes_per_gt;
+    for (; *blank && grain < end; grain++) {
       if (store_pread (k->sp.tables, entry, sizeof entry, table +
                        grain % k->sp.gtes_per_gt * 4) == -1)
         return -1;
       *blank = le32_at (entry) == 0;
     }
-    grain = end;
   }
   return 0;
 }

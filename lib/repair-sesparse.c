@@ -56,7 +56,7 @@ next_table (const struct sesparse *ss, uint64_t *next)
 
   *next = 0;
   for (i = 0; i < ss->sp.nr_gts; i++) {
-    if (repair_find_table (&ss->sp, 0, i, &position) == -1)
+    if (repair_next_table (&ss->sp, 0, &i, &position) == -1)
       return -1;
     if (position != 0 &&
         (position - ss->region[REGION_GTS].offset) / size >= *next)
@@ -238,7 +238,7 @@ map_tables (struct maps *m)
   if (table == NULL)
     vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
   for (i = 0; r == 0 && i < sp->nr_gts; i++) {
-    r = repair_find_table (sp, 0, i, &at);
+    r = repair_next_table (sp, 0, &i, &at);
     if (r == -1 || at == 0)
       continue;
     r = store_pread (sp->tables, table, sparse_gt_bytes (sp), at);

@@ -53,11 +53,13 @@ mark (struct overlay *o, uint64_t page)
   return 0;
 }
 
-/* The first page from page on that is changed, or UINT64_MAX. */
+/* The first page of [page, end) that is changed, or UINT64_MAX.  Without end
+ * the search may be long: what isn't changed is often huge.
+ */
 static uint64_t
-next_changed (const struct overlay *o, uint64_t page)
+next_changed (const struct overlay *o, uint64_t page, uint64_t end)
 {
-  while (page / PIECE < o->nr_changed) {
+  while (page < end && page / PIECE < o->nr_changed) {
     const uint64_t *const bits = o->changed[page / PIECE];
     uint64_t word;
 
@@ -66,8 +68,10 @@ next_changed (const struct overlay *o, uint64_t page)
       continue;
     }
     word = bits[page % PIECE / 64] >> page % 64;
-    if (word != 0)
-      return page + (uint64_t) __builtin_ctzll (word);
+    if (word != 0) {
+      page += (uint64_t) __builtin_ctzll (word);
+      return page < end ? page : UINT64_MAX;
+    }
     page = (page / 64 + 1) * 64;
   }
   return UINT64_MAX;
@@ -107,7 +111,7 @@ same_kind (const struct overlay *o, size_t count, uint64_t offset,
 
   *changed = is_changed (o, page);
   if (!*changed) {
-    end = next_changed (o, page);
+    end = next_changed (o, page, (offset + count - 1) / OVERLAY_PAGE + 1);
     end = end > UINT64_MAX / OVERLAY_PAGE ? UINT64_MAX : end * OVERLAY_PAGE;
   }
   else {
@@ -233,8 +237,9 @@ static int
 overlay_next_data (struct store *s, uint64_t offset, uint64_t *found)
 {
   struct overlay *const o = overlay_of (s);
-  const uint64_t page = next_changed (o, offset / OVERLAY_PAGE);
   const uint64_t base = next_in_base (o, offset);
+  const uint64_t page = next_changed (o, offset / OVERLAY_PAGE,
+                                      base / OVERLAY_PAGE + 1);
 
   *found = base;
   if (page != UINT64_MAX && page * OVERLAY_PAGE < base)
@@ -251,7 +256,7 @@ overlay_next_hole (struct store *s, uint64_t offset, uint64_t *found)
   struct overlay *const o = overlay_of (s);
 
   for (;;) {
-    uint64_t start, stop;
+    uint64_t start, stop, page;
     bool changed;
 
     offset += same_kind (o, SIZE_MAX >> 1, offset, &changed) * changed;
@@ -260,11 +265,12 @@ overlay_next_hole (struct store *s, uint64_t offset, uint64_t *found)
     store_find_data (o->base, offset, o->from_base, &start, &stop);
     if (start > offset)
       break;
-    if (next_changed (o, offset / OVERLAY_PAGE) > stop / OVERLAY_PAGE) {
+    page = next_changed (o, offset / OVERLAY_PAGE, stop / OVERLAY_PAGE + 1);
+    if (page == UINT64_MAX) {
       offset = stop;
       break;
     }
-    offset = next_changed (o, offset / OVERLAY_PAGE) * OVERLAY_PAGE;
+    offset = page * OVERLAY_PAGE;
   }
   *found = offset < o->size ? offset : o->size;
   return 0;
@@ -289,7 +295,8 @@ overlay_resize (struct store *s, uint64_t size)
 
   if (size < o->from_base)
     o->from_base = size;
-  while (size < o->size && (page = next_changed (o, page)) != UINT64_MAX) {
+  while (size < o->size && (page = next_changed (o, page, UINT64_MAX)) !=
+         UINT64_MAX) {
     const uint64_t start = page * OVERLAY_PAGE;
     const uint64_t keep = start < size ? size - start : 0;
 
@@ -386,7 +393,8 @@ bool
 overlay_next (const struct overlay *o, uint64_t offset, uint64_t max,
               uint64_t *start, uint64_t *end)
 {
-  const uint64_t first = next_changed (o, div_round_up (offset, OVERLAY_PAGE));
+  const uint64_t first =
+    next_changed (o, div_round_up (offset, OVERLAY_PAGE), UINT64_MAX);
   uint64_t page = first;
 
   if (first == UINT64_MAX)
@@ -401,5 +409,6 @@ overlay_next (const struct overlay *o, uint64_t offset, uint64_t max,
 bool
 overlay_is_changed (const struct overlay *o)
 {
-  return o->size != o->base->size || next_changed (o, 0) != UINT64_MAX;
+  return o->size != o->base->size ||
+    next_changed (o, 0, UINT64_MAX) != UINT64_MAX;
 }

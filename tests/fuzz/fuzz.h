@@ -99,7 +99,7 @@ struct world_file {
   struct pages now;
   const struct input_file *origin; /* NULL: made meanwhile */
 };
-#define MAX_WORLD_FILES 32
+#define MAX_WORLD_FILES 128
 struct world {
   struct world_file files[MAX_WORLD_FILES];
   size_t nr;
