@@ -15,10 +15,10 @@
 requires python3
 
 # Sanitizers see as much in fewer states, and that for threads all of it in
-# what is done before.
+# what is done before.  Valgrind takes long for what they also see.
 case $sanitizers in
   '') states=700 ;;
-  *thread*) states=2 ;;
+  *thread* | valgrind) states=2 ;;
   *) states=25 ;;
 esac
 states=${CRASH_STATES:-$states}

@@ -11,7 +11,10 @@ mutate=("${under_valgrind[@]}" "$top_builddir/tests/mutate")
 cd "$scratch"
 
 read -r seed count <<< "${VMDK_MUTATE:-1 1000}"
-[ -z "$sanitizers" ] || [ -n "${VMDK_MUTATE:-}" ] || count=500
+if [ -n "$sanitizers" ] && [ -z "${VMDK_MUTATE:-}" ]; then
+  count=500
+  [ "$sanitizers" != valgrind ] || count=50
+fi
 
 # spoil BUILDER OPTIONS...: the extent where it is a file of its own, and
 # also the descriptor then.
