@@ -19,19 +19,16 @@ requests=40
 nr=0
 try ()
 {
-  local args=() seed
+  local seed
 
-  while [ "$1" != -- ]; do
-    args+=("$1")
-    shift
-  done
-  shift
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
   nr=$((nr + 1))
   mkdir "$nr"
   $vmdkgen "$@" "$nr/d.vmdk"
   for seed in ${seeds:-$nr}; do
-    "${faults[@]}" -n "$requests" -s "$seed" ${args[@]+"${args[@]}"} "$nr/d.vmdk" ||
-      fail "$* ${args[*]-}"
+    "${faults[@]}" -n "$requests" -s "$seed" ${before[@]+"${before[@]}"} "$nr/d.vmdk" ||
+      fail "$* ${before[*]-}"
   done
 }
 

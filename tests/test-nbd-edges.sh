@@ -11,19 +11,14 @@
 # edges BUILDER [KEY=VALUE...] -- [read-only] OFFSET...
 edges ()
 {
-  local build=()
-
-  while [ "$1" != -- ]; do
-    build+=("$1")
-    shift
-  done
-  shift
-  new_disk "${build[@]}"
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
+  new_disk "${before[@]}"
   serve d.vmdk
   python3 "$srcdir/nbdcorners.py" edges "$sock" d.raw "$@" > found 2>&1 ||
-    fail "${build[*]}: $(cat found) $(tail -n 5 "$server_log")"
+    fail "${before[*]}: $(cat found) $(tail -n 5 "$server_log")"
   grep -v -e 'invalid request' -e 'invalid command' "$server_log" &&
-    fail "${build[*]}: messages"
+    fail "${before[*]}: messages"
   if [[ " $* " = *' read-only '* ]]; then
     right
     stop_server

@@ -13,18 +13,13 @@
 # talk ARGS... -- [HOW...]: the arguments are nbdkit's.
 talk ()
 {
-  local args=()
-
-  while [ "$1" != -- ]; do
-    args+=("$1")
-    shift
-  done
-  shift
-  serve d.vmdk ${args[@]+"${args[@]}"}
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
+  serve d.vmdk ${before[@]+"${before[@]}"}
   python3 "$srcdir/nbdcorners.py" talk "$sock" d.raw "$@" > found 2>&1 ||
-    fail "${args[*]-} $*: $(cat found) $(tail -n 5 "$server_log")"
+    fail "${before[*]-} $*: $(cat found) $(tail -n 5 "$server_log")"
   grep -v -e 'invalid request' -e 'invalid command' "$server_log" &&
-    fail "${args[*]-} $*: messages"
+    fail "${before[*]-} $*: messages"
   stop_server
 }
 

@@ -11,17 +11,12 @@
 # large BUILDER [KEY=VALUE...] -- [read-only]
 large ()
 {
-  local build=()
-
-  while [ "$1" != -- ]; do
-    build+=("$1")
-    shift
-  done
-  shift
-  new_disk "${build[@]}"
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
+  new_disk "${before[@]}"
   serve d.vmdk
   python3 "$srcdir/nbdcorners.py" large "$sock" d.raw "$@" > found 2>&1 ||
-    fail "${build[*]}: $(cat found) $(tail -n 5 "$server_log")"
+    fail "${before[*]}: $(cat found) $(tail -n 5 "$server_log")"
   stop_server
   [ $# -gt 0 ] || check_quiet
 }

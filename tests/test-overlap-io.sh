@@ -11,18 +11,15 @@
 # try [ARGS...] -- BUILDER...: the plugin's arguments, and an image.
 try ()
 {
-  local args=() round
+  local round
 
-  while [ "$1" != -- ]; do
-    args+=("$1")
-    shift
-  done
-  shift
-  what="${args[*]-} $*"
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
+  what="${before[*]-} $*"
   echo "seed $random_seed: $what"
   new_image "$@"
   for round in 1 2; do
-    serve file=d.vmdk ${args[@]+"${args[@]}"}
+    serve file=d.vmdk ${before[@]+"${before[@]}"}
     overlap -c $((round * 4)) -t 300 -w 2
     stop_server
     [ ! -s "$server_log" ] || fail "$what: $(cat "$server_log")"

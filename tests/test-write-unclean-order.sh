@@ -18,14 +18,9 @@ calls=pwrite64,fdatasync,fsync,fallocate,ftruncate,rename,renameat,renameat2
 args=()
 trace ()
 {
-  local build=()
-
-  while [ "$1" != -- ]; do
-    build+=("$1")
-    shift
-  done
-  shift
-  new_disk "${build[@]}"
+  split_at_dashes "$@"
+  set -- ${behind[@]+"${behind[@]}"}
+  new_disk "${before[@]}"
   (
     nbdkit_command=(strace -f -y -o strace.log
                     -e "trace=$calls"
