@@ -18,61 +18,100 @@
 #include "store-overlay.h"
 #include "temporary.h"
 
-/* Bits are allocated for so many pages at a time: 128 MiB of the file. */
+/* Bits for so many pages: 128 MiB of the file.  There are only those pieces in
+ * which something is changed, since what is wrong may be written anywhere.
+ */
 #define PIECE 32768
+
+struct overlay_piece {
+  uint64_t number; /* of its first page, divided by PIECE */
+  uint64_t *bits;
+};
+
+/* The first piece with that number or a larger one, or nr_changed. */
+static size_t
+find_piece (const struct overlay *o, uint64_t number)
+{
+  size_t from = 0, end = o->nr_changed;
+
+  while (from < end) {
+    const size_t middle = from + (end - from) / 2;
+
+    if (o->changed[middle].number < number)
+      from = middle + 1;
+    else
+      end = middle;
+  }
+  return from;
+}
 
 static bool
 is_changed (const struct overlay *o, uint64_t page)
 {
-  const uint64_t i = page / PIECE;
+  const size_t i = find_piece (o, page / PIECE);
 
-  return i < o->nr_changed && o->changed[i] &&
-    (o->changed[i][page % PIECE / 64] >> page % 64 & 1);
+  return i < o->nr_changed && o->changed[i].number == page / PIECE &&
+    (o->changed[i].bits[page % PIECE / 64] >> page % 64 & 1);
+}
+
+static int
+add_piece (struct overlay *o, size_t i, uint64_t number)
+{
+  uint64_t *bits;
+
+  if (o->nr_changed == o->max_changed) {
+    const size_t max = o->max_changed * 2 + 16;
+    struct overlay_piece *const more =
+      reallocarray (o->changed, max, sizeof *more);
+
+    if (more == NULL)
+      return -1;
+    o->changed = more;
+    o->max_changed = max;
+  }
+  bits = calloc (PIECE / 64, sizeof *bits);
+  if (bits == NULL)
+    return -1;
+  memmove (o->changed + i + 1, o->changed + i,
+           (o->nr_changed - i) * sizeof o->changed[0]);
+  o->changed[i] = (struct overlay_piece) { number, bits };
+  o->nr_changed++;
+  return 0;
 }
 
 static int
 mark (struct overlay *o, uint64_t page)
 {
-  const size_t i = (size_t) (page / PIECE);
+  const size_t i = find_piece (o, page / PIECE);
 
-  if (i >= o->nr_changed) {
-    uint64_t **const more = realloc (o->changed, (i + 1) * sizeof *more);
-
-    if (more == NULL)
-      return -1;
-    memset (more + o->nr_changed, 0,
-            (i + 1 - o->nr_changed) * sizeof *more);
-    o->changed = more;
-    o->nr_changed = i + 1;
-  }
-  if (o->changed[i] == NULL)
-    o->changed[i] = calloc (PIECE / 64, sizeof o->changed[i][0]);
-  if (o->changed[i] == NULL)
+  if ((i == o->nr_changed || o->changed[i].number != page / PIECE) &&
+      add_piece (o, i, page / PIECE) == -1)
     return -1;
-  o->changed[i][page % PIECE / 64] |= UINT64_C (1) << page % 64;
+  o->changed[i].bits[page % PIECE / 64] |= UINT64_C (1) << page % 64;
   return 0;
 }
 
-/* The first page of [page, end) that is changed, or UINT64_MAX.  Without end
- * the search may be long: what isn't changed is often huge.
- */
+/* The first page of [page, end) that is changed, or UINT64_MAX. */
 static uint64_t
 next_changed (const struct overlay *o, uint64_t page, uint64_t end)
 {
-  while (page < end && page / PIECE < o->nr_changed) {
-    const uint64_t *const bits = o->changed[page / PIECE];
-    uint64_t word;
+  size_t i = find_piece (o, page / PIECE);
 
-    if (bits == NULL) {
-      page = (page / PIECE + 1) * PIECE;
-      continue;
+  for (; i < o->nr_changed && page < end; i++) {
+    const struct overlay_piece *const piece = &o->changed[i];
+    const uint64_t first = piece->number * PIECE;
+
+    if (page < first)
+      page = first;
+    while (page < end && page < first + PIECE) {
+      const uint64_t word = piece->bits[page % PIECE / 64] >> page % 64;
+
+      if (word != 0) {
+        page += (uint64_t) __builtin_ctzll (word);
+        return page < end ? page : UINT64_MAX;
+      }
+      page = (page / 64 + 1) * 64;
     }
-    word = bits[page % PIECE / 64] >> page % 64;
-    if (word != 0) {
-      page += (uint64_t) __builtin_ctzll (word);
-      return page < end ? page : UINT64_MAX;
-    }
-    page = (page / 64 + 1) * 64;
   }
   return UINT64_MAX;
 }
@@ -381,7 +420,7 @@ overlay_free (struct overlay *o)
   if (o == NULL)
     return;
   for (i = 0; i < o->nr_changed; i++)
-    free (o->changed[i]);
+    free (o->changed[i].bits);
   free (o->changed);
   if (o->fd >= 0)
     close (o->fd);

@@ -16,14 +16,16 @@
 
 #define OVERLAY_PAGE 4096
 
+struct overlay_piece;
+
 struct overlay {
   const struct vmdk_log *log;
   struct store *base;  /* a reference; is never written here */
   uint64_t size;       /* of the file as changed */
   uint64_t from_base;  /* what lies behind isn't base's: it was cut off */
   int fd;              /* changed pages, where they are in the file; or -1 */
-  uint64_t **changed;  /* bits, in pieces; NULL: none there */
-  size_t nr_changed;
+  struct overlay_piece *changed; /* which pages, in order of their numbers */
+  size_t nr_changed, max_changed;
 };
 
 /* Takes the reference to base over, also when it fails: NULL, reported. */
