@@ -21,8 +21,11 @@
 /* For so many directory entries that are 0, tables are made in a round. */
 #define MAX_NEW_TABLES (UINT64_C (1) << 20)
 
-/* So many entries at most are put right in a round. */
-#define MAX_GDES 4096
+/* So many entries at most are put right in a round: both directories of
+ * 2 TiB, if all is lost, but fewer of those for which all must be looked at.
+ */
+#define MAX_GDES (1 << 18)
+#define MAX_SHARED_GDES 4096
 
 /* For the places of lost tables, so many entries of directories at most are
  * looked at, in all: 1024 times those of 2 TiB.
@@ -38,21 +41,51 @@
 
 /* Directories. */
 
-static bool
-is_at_fault (const struct repair *r, const struct extent *e, unsigned copy,
-             uint64_t number)
+/* Which entries are at fault is asked for each of them: there's a list. */
+static uint64_t
+fault_key (unsigned copy, uint64_t number)
+{
+  return number * 2 + copy;
+}
+
+static int
+compare_numbers (const void *a, const void *b)
+{
+  const uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
+
+  return x < y ? -1 : x > y;
+}
+
+static int
+list_faults (struct repair *r, const struct extent *e)
 {
   size_t i;
 
+  free (r->faults);
+  r->nr_faults = 0;
+  r->faults = calloc (r->nr_places + 1, sizeof r->faults[0]);
+  if (r->faults == NULL) {
+    vmdk_error (&r->log, "%s: %m", e->store->name);
+    return -1;
+  }
   for (i = 0; i < r->nr_places; i++) {
     const struct check_place *const p = &r->places[i];
 
-    if (p->e == e && p->copy == copy && p->number == number &&
-        (p->kind == AT_GDE_INVALID || p->kind == AT_GDE_ONE_SIDED ||
-         p->kind == AT_GT_SHARED))
-      return true;
+    if (p->e == e && (p->kind == AT_GDE_INVALID ||
+                      p->kind == AT_GDE_ONE_SIDED || p->kind == AT_GT_SHARED))
+      r->faults[r->nr_faults++] = fault_key (p->copy, p->number);
   }
-  return false;
+  qsort (r->faults, r->nr_faults, sizeof r->faults[0], compare_numbers);
+  return 0;
+}
+
+static bool
+is_at_fault (const struct repair *r, unsigned copy, uint64_t number)
+{
+  const uint64_t key = fault_key (copy, number);
+
+  return bsearch (&key, r->faults, r->nr_faults, sizeof key,
+                  compare_numbers) != NULL;
 }
 
 /* An empty place for a table; 0: there is none. */
@@ -184,14 +217,6 @@ is_taken (const struct kdmv *k, unsigned copy, uint64_t number,
   return 0;
 }
 
-static int
-compare_places (const void *a, const void *b)
-{
-  const uint64_t x = *(const uint64_t *) a, y = *(const uint64_t *) b;
-
-  return x < y ? -1 : x > y;
-}
-
 /* The grains of a table. */
 static int
 load_places (const struct kdmv *k, uint64_t table, uint64_t *places,
@@ -227,7 +252,7 @@ contradicts (const struct kdmv *k, uint64_t guess, const uint64_t *a,
     if ((b[i] < guess + sparse_gt_bytes (&k->sp) &&
          guess < b[i] + k->sp.e.grain_size) ||
         (nr_a > 0 && a[0] <= b[i] && b[i] <= a[nr_a - 1] &&
-         bsearch (&b[i], a, nr_a, sizeof a[0], compare_places)))
+         bsearch (&b[i], a, nr_a, sizeof a[0], compare_numbers)))
       return true;
   return false;
 }
@@ -252,7 +277,7 @@ is_stale (const struct kdmv *k, uint64_t number, uint64_t guess, bool *stale)
   else
     r = load_places (k, guess, a, &nr_a);
   if (r == 0)
-    qsort (a, nr_a, sizeof a[0], compare_places);
+    qsort (a, nr_a, sizeof a[0], compare_numbers);
   for (c = 0; c < 2; c++)
     for (i = 0; r == 0 && i < sp->nr_gts && !*stale; i++) {
       r = repair_next_table (sp, c, &i, &table);
@@ -423,7 +448,7 @@ find_mirror (const struct repair *r, const struct kdmv *k,
   const unsigned other = !p->copy;
 
   *mirror = 0;
-  if (k->sp.gd[other] == 0 || is_at_fault (r, &k->sp.e, other, p->number))
+  if (k->sp.gd[other] == 0 || is_at_fault (r, other, p->number))
     return 0;
   if (repair_find_table (&k->sp, other, p->number, mirror) == -1)
     return -1;
@@ -493,7 +518,7 @@ give_up_gde (struct repair *r, struct kdmv *k, const struct check_place *p)
 {
   bool all = false;
 
-  if (p->copy == 1 && is_at_fault (r, &k->sp.e, 0, p->number))
+  if (p->copy == 1 && is_at_fault (r, 0, p->number))
     return 0;
   if (p->kind == AT_GT_SHARED && shares_all (k, p, &all) == -1)
     return -1;
@@ -507,11 +532,12 @@ repair_gdes (struct repair *r, struct kdmv *k, enum check_kind kind,
              int (*fn) (struct repair *r, struct kdmv *k,
                         const struct check_place *p))
 {
+  const uint64_t most = kind == AT_GT_SHARED ? MAX_SHARED_GDES : MAX_GDES;
   const uint64_t before = r->made;
   const struct check_place *p;
   size_t i;
 
-  for (i = 0; r->made - before < MAX_GDES &&
+  for (i = 0; r->made - before < most &&
          (p = repair_next (r, &k->sp.e, kind, &i)); )
     if (fn (r, k, p) == -1)
       return -1;
@@ -555,6 +581,8 @@ repair_kdmv_directories (struct repair *r, struct kdmv *k)
 
   if (repair_has (r, &k->sp.e, "tables-hopeless"))
     return 0;
+  if (list_faults (r, &k->sp.e) == -1)
+    return -1;
   for (j = 0; j < 3 && r->made == before; j++)
     if (repair_gdes (r, k, kinds[j], fix_gde) == -1 ||
         (r->made == before && repair_gdes (r, k, kinds[j], give_up_gde) == -1))

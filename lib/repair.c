@@ -641,6 +641,23 @@ is_changed (const struct repair *r)
   return r->result->changed_bytes > 0;
 }
 
+/* One that is elsewhere may need trusted folders to be used. */
+static int
+read_undo_again (const struct repair *r, const char *undo)
+{
+  struct vmdk_options o = *r->options;
+  enum undo_state state;
+
+  o.log = r->log;
+  if (r->how->undo != NULL ||
+      (undo_inspect (&o, undo, &state) == 0 && state != UNDO_CHANGED))
+    return 0;
+  vmdk_error (&r->log, "%s: found that it couldn't take the repair back, so "
+              "nothing was changed; it can be removed", undo);
+  errno = EIO;
+  return -1;
+}
+
 static int
 make_changes (struct repair *r)
 {
@@ -651,7 +668,7 @@ make_changes (struct repair *r)
   undo = r->result->undo;
   r->result->undo = NULL; /* there is none yet */
   if (undo_write (&r->log, undo, r->how->undo == NULL, r->files,
-                  r->nr_files) == -1) {
+                  r->nr_files) == -1 || read_undo_again (r, undo) == -1) {
     free (undo);
     return -1;
   }
@@ -715,6 +732,7 @@ vmdk_repair (const struct vmdk_options *options,
   free (r.defects);
   free (r.early);
   free (r.places);
+  free (r.faults);
   for (i = 0; i < r.nr_files; i++)
     overlay_free (r.files[i]);
   free (r.files);

@@ -50,6 +50,8 @@ struct repair {
   /* What the check of this round found. */
   struct check_place *places;
   size_t nr_places;
+  uint64_t *faults;       /* directory entries (repair-kdmv-tables.c) */
+  size_t nr_faults;
   struct kept_defect *defects;
   size_t nr_defects;
 

@@ -43,7 +43,7 @@ struct reader {
   bool quiet;            /* what the files have is not an error */
   uint64_t offset;
   uint32_t crc;
-  uint8_t chunk[MAX_CHUNK];
+  uint8_t chunk[MAX_CHUNK + 1]; /* a name gets a NUL behind it */
   uint32_t length;
 
   struct target *files;

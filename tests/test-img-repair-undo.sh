@@ -40,6 +40,26 @@ take_back ()
   is_bad "$1"
 }
 
+# More than 64 KiB that follow each other: both directories of 1400 GiB are
+# lost, which is also more than what a round puts right of other entries.
+"$vmdk_img" create --quiet -t monolithicSparse x.vmdk 1400G
+python3 - x.vmdk <<'END'
+import struct
+import sys
+with open(sys.argv[1], 'r+b') as f:
+    rgd, gd = struct.unpack('<QQ', f.read(64)[48:])
+    for start in rgd, gd:
+        f.seek(start * 512)
+        f.write(b''.join(struct.pack('<I', 0xfffffff0 - i)
+                         for i in range(1400 * 32)))
+END
+cp --sparse=always x.vmdk lost.vmdk
+"$vmdk_img" repair --quiet x.vmdk
+"$vmdk_img" check --quiet x.vmdk || fail "1400 GiB: not repaired"
+"$vmdk_img" repair --quiet --undo x.vmdk
+cmp x.vmdk lost.vmdk >&2 || fail "1400 GiB: not what it was before"
+rm lost.vmdk
+
 # Killed at any point: the image is as before, or the undo file makes it so.
 for i in {1..3}; do
   fresh
