@@ -56,6 +56,13 @@ check_one_directory (struct check *check, struct kdmv *k, unsigned copy,
     check_at_code (check, "overhead", &k->sp.e);
     return;
   }
+  else if (copy == 1 && k->sp.gd[0] == k->h.gd_offset &&
+           kdmv_directories_overlap (k))
+    check_defect (check, VMDK_ERROR, code, file,
+                  "rgdOffset is sector %" PRIu64 ", but the %" PRIu64
+                  " bytes of a grain directory there overlap those at "
+                  "gdOffset, sector %" PRIu64, offset / SECTOR_SIZE, size,
+                  k->h.gd_offset / SECTOR_SIZE);
   else
     return;
   check_at (check, &(struct check_place) {

@@ -25,7 +25,8 @@
  *                            a directory in it
  *   overhead              E  a table or directory lies across overHead
  *   unclean               W  its last writer didn't close it (COWD, too)
- *   directory-misplaced   E  one copy of the grain directory isn't in the file
+ *   directory-misplaced   E  one copy of the grain directory isn't in the
+ *                            file, or overlaps the other one
  *   rgd-unannounced       N  rgdOffset is set, but not the flag for it
  *   header-padding        N  unused bytes of the header aren't zero
  *

@@ -100,6 +100,15 @@ report_directory (const struct kdmv *k, const char *field, uint64_t offset)
   return -1;
 }
 
+bool
+kdmv_directories_overlap (const struct kdmv *k)
+{
+  const uint64_t size = sparse_gd_bytes (&k->sp);
+  const uint64_t a = k->h.gd_offset, b = k->h.rgd_offset;
+
+  return b != 0 && a != b && (a < b ? b - a : a - b) < size;
+}
+
 /* Chooses between the two directories. */
 static int
 place_directories (struct kdmv *k)
@@ -107,7 +116,8 @@ place_directories (struct kdmv *k)
   struct sparse *const sp = &k->sp;
   const uint64_t rgd = k->h.rgd_offset;
   const bool gd_ok = directory_fits (k, k->h.gd_offset);
-  const bool rgd_ok = rgd != 0 && directory_fits (k, rgd);
+  const bool rgd_ok = rgd != 0 && directory_fits (k, rgd) &&
+    !(gd_ok && kdmv_directories_overlap (k));
 
   if (!gd_ok && !rgd_ok)
     return report_directory (k, "gdOffset", k->h.gd_offset);

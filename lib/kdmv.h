@@ -49,6 +49,9 @@ extern int kdmv_decode_header (const struct vmdk_log *log, const char *name,
 extern int kdmv_read_header (const struct vmdk_log *log, struct store *store,
                              struct kdmv_header *h);
 
+/* Whether the header names two directories of which a part is the same. */
+extern bool kdmv_directories_overlap (const struct kdmv *k);
+
 extern const struct sparse_format kdmv_format;
 
 /* Makes the header name other directories, durably, which have the same in

@@ -95,6 +95,9 @@ expect "error:directory-misplaced" \
   sparse "${small[@]}" kdmv.rgdOffset=99999999
 expect "error:directory-misplaced" sparse "${small[@]}" kdmv.gdOffset=99999999
 expect "error:directory-misplaced" sparse "${small[@]}" kdmv.rgdOffset=0
+# Directories of 137 entries, at 571 and a sector behind that.
+expect "error:directory-misplaced" \
+  sparse size=70000 grain=1 alloc=none kdmv.rgdOffset=572
 expect "note:rgd-unannounced" sparse "${one[@]}" kdmv.rgdOffset=5
 damaged 'gen patch x.vmdk 100 u8 1' "note:header-padding" sparse "${one[@]}"
 

@@ -75,6 +75,22 @@ cp d.vmdk there.vmdk
 left parent-contradiction 'its parent is there.*fix-cid' \
   hint=there.vmdk
 
+# Two directories of which a part is the same: an entry of one would also be
+# another one of the other.
+rm -f d.vmdk*
+$vmdkgen sparse size=70000 grain=1 alloc=random:10 kdmv.rgdOffset=572 \
+         d.vmdk d.raw
+if "$vmdk_img" resize -q d.vmdk 80000s 2> err; then
+  fail "overlapping directories are written"
+fi
+grep -q 'one of its two grain directories is damaged' err || fail "$(cat err)"
+"$vmdk_img" repair -q d.vmdk
+"$vmdk_img" check -q d.vmdk || fail "overlapping directories: not repaired"
+"$vmdk_img" convert -q -t raw d.vmdk out.raw
+cmp d.raw out.raw
+qemu-img check -q d.vmdk
+rm d.raw out.raw
+
 # Undo files that aren't sound, though their checksums are right.
 rm -f d.vmdk* d-flat.vmdk
 $vmdkgen sparse size=4000 kdmv.uncleanShutdown=1 d.vmdk

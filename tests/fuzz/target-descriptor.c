@@ -196,9 +196,9 @@ change_cid (const char *text, size_t length, const struct descriptor *d,
   clear_messages ();
   new = descriptor_change (&messages, "d.vmdk", text, length, &edit, &n,
                            &cid);
-  /* Without a title, it may be the only line that makes sense of others. */
+  /* Where nothing better begins it, that makes sense of what follows. */
   if (new == NULL && edit.drop_change_track && d->change_track &&
-      memmem (text, length, "Disk Descriptor", 15) == NULL)
+      !descriptor_probe (text, length))
     return;
   if (new == NULL)
     complain ("the content ID can't be changed: %s", last_error);

@@ -220,8 +220,11 @@ find_file (int fd, const char *name)
       return i;
   for (i = 0; i < world.nr && world.files[i].ino != 0; i++)
     ; /* a forgotten one */
-  if (i == MAX_WORLD_FILES)
-    complain ("%s: more files than any input makes", name);
+  if (i == MAX_WORLD_FILES) { /* resize can make any number */
+    world.failed = true;
+    errno = ENFILE;
+    return i;
+  }
   if (i == world.nr)
     world.nr++;
   world.files[i] = (struct world_file) {
@@ -418,6 +421,13 @@ store_file_new (const struct vmdk_log *log, int fd, const char *name)
   if (s == NULL || store_init (&s->f.s, &world_ops, log, name) == -1)
     complain ("out of memory");
   s->file = find_file (fd, name);
+  if (s->file == MAX_WORLD_FILES) {
+    vmdk_error (log, "%s: %m", name);
+    store_destroy (&s->f.s);
+    free (s);
+    close (fd);
+    return NULL;
+  }
   s->f.fd = s->f.lock_fd = fd;
   s->f.id = (struct store_id) {
     .dev = world.files[s->file].dev, .ino = world.files[s->file].ino,
