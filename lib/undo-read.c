@@ -438,6 +438,8 @@ restore_piece (struct reader *r, struct store *s, const struct piece *p)
     n = p->nr_after;
   if (n < p->nr_before)
     n = p->nr_before;
+  if (n == 0) /* the file is cut off there anyway */
+    return 0;
   memset (r->buf, 0, n);
   memcpy (r->buf, p->before, p->nr_before);
   return store_pwrite (s, r->buf, n, p->offset);
