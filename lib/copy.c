@@ -525,11 +525,12 @@ make_slot (const struct pipeline *p, struct slot *s)
 static int
 make_slots (struct pipeline *p, size_t n)
 {
+  const struct link *l = p->c->top;
   unsigned depth = 0;
-  const struct link *l;
 
-  for (l = p->c->top; l; l = l->parent)
+  do
     depth++;
+  while ((l = l->parent));
   p->finder.windows = calloc (depth, sizeof p->finder.windows[0]);
   p->slots = calloc (n, sizeof p->slots[0]);
   p->queue = calloc (n, sizeof p->queue[0]);

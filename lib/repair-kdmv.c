@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "build.h" /* is_zero */
 #include "repair-kdmv.h"
 
 /* Tables are looked at in pieces. */
@@ -352,31 +353,33 @@ fix_directory (struct repair *r, struct kdmv *k, const struct check_place *p)
 
 /* The header says that the disk is larger than the extent line does. */
 
+/* From that grain on, as far as tables go. */
 static int
 is_blank (struct kdmv *k, uint64_t first, bool *blank)
 {
-  uint64_t grain;
+  const struct sparse *const sp = &k->sp;
+  const size_t size = sparse_gt_bytes (sp);
+  uint8_t *const table = malloc (size);
+  uint64_t number = first / sp->gtes_per_gt, at;
+  size_t skip = first % sp->gtes_per_gt * 4;
+  int r = table ? 0 : -1;
 
-  for (grain = first; *blank && grain < k->sp.nr_grains; ) {
-    uint64_t number = grain / k->sp.gtes_per_gt;
-    uint8_t entry[4];
-    uint64_t table, end;
+  if (table == NULL)
+    vmdk_error (&sp->e.ctx->log, "%s: %m", sp->e.store->name);
+  for (; r == 0 && *blank; number++, skip = 0) {
+    const uint64_t wanted = number;
 
-    if (repair_next_table (&k->sp, 0, &number, &table) == -1)
-      return -1;
-    if (table == 0)
-      return 0;
-    if (grain < number * k->sp.gtes_per_gt)
-      grain = number * k->sp.gtes_per_gt;
-    end = (number + 1) * k->sp.gtes_per_gt;
-    for (; *blank && grain < end; grain++) {
-      if (store_pread (k->sp.tables, entry, sizeof entry, table +
-                       grain % k->sp.gtes_per_gt * 4) == -1)
-        return -1;
-      *blank = le32_at (entry) == 0;
-    }
+    r = repair_next_table (sp, 0, &number, &at);
+    if (r == -1 || at == 0)
+      break;
+    if (number != wanted)
+      skip = 0;
+    r = store_pread (sp->tables, table, size, at);
+    if (r == 0)
+      *blank = is_zero (table + skip, size - skip);
   }
-  return 0;
+  free (table);
+  return r;
 }
 
 static int
