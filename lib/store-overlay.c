@@ -74,7 +74,8 @@ add_piece (struct overlay *o, size_t i, uint64_t number)
     return -1;
   memmove (o->changed + i + 1, o->changed + i,
            (o->nr_changed - i) * sizeof o->changed[0]);
-  o->changed[i] = (struct overlay_piece) { number, bits };
+  o->changed[i].number = number;
+  o->changed[i].bits = bits;
   o->nr_changed++;
   return 0;
 }
