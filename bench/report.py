@@ -228,13 +228,15 @@ def write(results, out):
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
-    document, lines = sys.argv[1], []
+    document, lines, titles = sys.argv[1], [], []
     for path in sys.argv[2:]:
         with open(path, encoding='utf-8') as f:
             results = json.load(f)
-        lines += ['', '### ' + (
-            'Everything on one processor' if results['one_cpu']
-            else 'All processors'), ''] + markdown(results)
+        title = ('### Everything on one processor' if results['one_cpu']
+                 else '### All processors')
+        again = ', once more' if title in titles else ''
+        titles.append(title)
+        lines += ['', title + again, ''] + markdown(results)
         picture = svg(results)
         if picture:
             save(os.path.splitext(document)[0] + '.svg', picture)
