@@ -514,6 +514,14 @@ def first_line(*command):
     return run(*command).splitlines()[0]
 
 
+def command_line(args):
+    """What gives the same results, as one may type it."""
+    if set(args) & set('"$`\\'):
+        return 'make bench ' + shlex.quote(
+            'BENCH_ARGS=' + args.replace('$', '$$'))
+    return 'make bench BENCH_ARGS="%s"' % args
+
+
 def describe(args):
     with open('/proc/cpuinfo', encoding='utf-8') as f:
         model = re.search(r'model name\s*: (.*)', f.read())
@@ -526,7 +534,7 @@ def describe(args):
         'programs': ', '.join((first_line('nbdkit', '--version'),
                                first_line('qemu-nbd', '--version'),
                                first_line('nbdinfo', '--version'))),
-        'command': 'make bench BENCH_ARGS="%s"' % shlex.join(args),
+        'command': command_line(shlex.join(args)),
         'date': time.strftime('%Y-%m-%d'),
     }
 
@@ -606,4 +614,7 @@ def main():
 
 if __name__ == '__main__':
     sys.dont_write_bytecode = True
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

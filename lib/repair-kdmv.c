@@ -353,7 +353,7 @@ fix_directory (struct repair *r, struct kdmv *k, const struct check_place *p)
 
 /* The header says that the disk is larger than the extent line does. */
 
-/* From that grain on, as far as tables go. */
+/* Whether no table names anything from grain first on. */
 static int
 is_blank (struct kdmv *k, uint64_t first, bool *blank)
 {

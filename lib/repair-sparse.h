@@ -35,8 +35,8 @@ extern int repair_set_gde (const struct sparse *sp, unsigned copy,
 extern int repair_find_table (const struct sparse *sp, unsigned copy,
                               uint64_t number, uint64_t *position);
 
-/* The next table from *number on, and its number; sp->nr_gts: there is none
- * any more.
+/* The next table from *number on, its number and where it is, in bytes; if
+ * there is none any more, these are sp->nr_gts and 0.  -1: reported.
  */
 extern int repair_next_table (const struct sparse *sp, unsigned copy,
                               uint64_t *number, uint64_t *position);

@@ -641,7 +641,9 @@ is_changed (const struct repair *r)
   return r->result->changed_bytes > 0;
 }
 
-/* One that is elsewhere may need trusted folders to be used. */
+/* What can't be taken back isn't begun.  An undo file that the caller has put
+ * elsewhere isn't looked at: it may need trusted folders to be used.
+ */
 static int
 read_undo_again (const struct repair *r, const char *undo)
 {
@@ -652,8 +654,9 @@ read_undo_again (const struct repair *r, const char *undo)
   if (r->how->undo != NULL ||
       (undo_inspect (&o, undo, &state) == 0 && state != UNDO_CHANGED))
     return 0;
-  vmdk_error (&r->log, "%s: found that it couldn't take the repair back, so "
-              "nothing was changed; it can be removed", undo);
+  vmdk_error (&r->log, "%s: found that it couldn't take the repair back (does "
+              "another program write the disk?), so nothing was changed; it "
+              "can be removed", undo);
   errno = EIO;
   return -1;
 }
